@@ -1,0 +1,17 @@
+"""What drives training: runner, loops, hooks, schedulers, checkpoints."""
+
+from . import hooks
+from .checkpoint import read_checkpoint, write_checkpoint
+from .loops import JointEpochBasedTrainLoop, JointIterBasedTrainLoop
+from .runner import JointRunner
+from .schedulers import PolyAfterLR
+
+__all__ = [
+    'JointEpochBasedTrainLoop',
+    'JointIterBasedTrainLoop',
+    'JointRunner',
+    'PolyAfterLR',
+    'hooks',
+    'read_checkpoint',
+    'write_checkpoint',
+]

@@ -1,0 +1,72 @@
+"""Procedural images in the raw layouts of the real data sets; no torch.
+
+A further set is one entry in :data:`PHANTOM_SETS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .breast_mr import write_ispy1
+from .common import Track
+from .refuge_raw import write_refuge
+
+__all__ = ['PHANTOM_SETS', 'Option', 'PhantomSet', 'Track', 'write_ispy1', 'write_refuge']
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of one phantom set on the command line.
+
+    Args:
+        name: Keyword of the writer; ``glaucoma_share`` becomes ``--glaucoma-share``.
+        default: Its default, whose type (``bool``, ``int``, ``float``, ``str``, or a tuple of
+            one of them) is the type of the option.
+        help: What it does.
+        minimum: Smallest value.
+        maximum: Largest value.
+    """
+
+    name: str
+    default: Any
+    help: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+@dataclass(frozen=True)
+class PhantomSet:
+    """A data set that phantoms can stand for.
+
+    Args:
+        write: ``write(root, *, num_cases, seed, size, track, **options) -> list[dict]``; writes
+            the raw files and returns what is known about each case.
+        size: Default of ``size``; what it measures is said in ``size_help``.
+        size_help: Meaning of ``size``.
+        options: Further keywords of ``write``.
+    """
+
+    write: Callable[..., list[dict[str, Any]]]
+    size: int
+    size_help: str
+    options: tuple[Option, ...] = ()
+
+
+PHANTOM_SETS: dict[str, PhantomSet] = {
+    'refuge': PhantomSet(
+        write_refuge,
+        size=512,
+        size_help='width of a training photograph (2124 in REFUGE); the others shrink alike',
+        options=(
+            Option('glaucoma_share', 0.1, 'share of glaucoma per split', 0, 1),
+            Option('split_ratio', (1.0, 1.0, 1.0), 'relative sizes of train, val, test', 0),
+            Option('nested_test_masks', False, 'put test masks into folders G and N'),
+        ),
+    ),
+    'ispy1': PhantomSet(
+        write_ispy1,
+        size=128,
+        size_help='edge length of a slice (256 in I-SPY1)',
+        options=(Option('pcr_share', 43 / 157, 'share of complete responses', 0, 1),),
+    ),
+}

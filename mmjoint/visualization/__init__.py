@@ -1,0 +1,3 @@
+from .joint_visualizer import JointVisualizer
+
+__all__ = ['JointVisualizer']

@@ -1,0 +1,11 @@
+from .formatting import PackJointInputs
+from .loading import LoadJointAnnotations, LoadJointImage
+from .noise import GaussianNoise, SaltAndPepper
+
+__all__ = [
+    'GaussianNoise',
+    'LoadJointAnnotations',
+    'LoadJointImage',
+    'PackJointInputs',
+    'SaltAndPepper',
+]

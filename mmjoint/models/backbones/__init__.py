@@ -1,0 +1,4 @@
+from .res2net_v1b import Res2NetV1b
+from .vgg_bn import VGG16BN
+
+__all__ = ['Res2NetV1b', 'VGG16BN']

@@ -1,0 +1,3 @@
+from .guided_cls_head import GuidedClsHead
+
+__all__ = ['GuidedClsHead']

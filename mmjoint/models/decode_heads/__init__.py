@@ -1,0 +1,18 @@
+from .guided_heads import BaseGuidedHead, GuidedOutput, NavigatedHead, ReliableMaskHead
+from .mutual_evidence_head import (
+    BaseMutualEvidenceHead,
+    MutualEvidenceHead,
+    MutualOutput,
+    SingleMutualEvidenceHead,
+)
+
+__all__ = [
+    'BaseGuidedHead',
+    'BaseMutualEvidenceHead',
+    'GuidedOutput',
+    'MutualEvidenceHead',
+    'MutualOutput',
+    'NavigatedHead',
+    'ReliableMaskHead',
+    'SingleMutualEvidenceHead',
+]

@@ -1,0 +1,4 @@
+from .joint_model import BaseJointModel
+from .uml import UML, UMLOutput, UMLPaper
+
+__all__ = ['UML', 'BaseJointModel', 'UMLOutput', 'UMLPaper']

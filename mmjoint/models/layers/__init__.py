@@ -1,0 +1,34 @@
+from .conv_blocks import (
+    ComposedPointwise,
+    DoubleConv,
+    SeparableConv,
+    UpConcat,
+    UpConv,
+    pixel_linear,
+    pixel_sum,
+    pointwise,
+    resample,
+)
+from .frozen_batch_norm import FrozenBatchNorm2d, conv_frozen_bn, freeze_batch_norms
+from .initializers import KaimingConvWeight
+from .polarized_self_attention import PolarizedSelfAttention
+from .uncertainty_guidance import ReliableMask, UncertaintyNavigator
+
+__all__ = [
+    'ComposedPointwise',
+    'DoubleConv',
+    'FrozenBatchNorm2d',
+    'KaimingConvWeight',
+    'PolarizedSelfAttention',
+    'ReliableMask',
+    'SeparableConv',
+    'UncertaintyNavigator',
+    'UpConcat',
+    'UpConv',
+    'conv_frozen_bn',
+    'freeze_batch_norms',
+    'pixel_linear',
+    'pixel_sum',
+    'pointwise',
+    'resample',
+]

@@ -1,0 +1,12 @@
+from .cross_entropy_loss import MaskedCrossEntropyLoss
+from .evidential_loss import EvidentialLoss
+from .log_dice_loss import LogDiceLoss, one_hot_map
+from .reduction import masked_mean
+
+__all__ = [
+    'EvidentialLoss',
+    'LogDiceLoss',
+    'MaskedCrossEntropyLoss',
+    'masked_mean',
+    'one_hot_map',
+]

@@ -1,0 +1,64 @@
+# REFUGE at 256x256, as UML trains on it: RGB in [0, 255], no augmentation, no normalisation here.
+# Made by: python prepare_dataset/refuge.py RAW data/refuge
+dataset_type = 'REFUGEDataset'
+data_root = 'data/refuge/'
+
+train_pipeline = [
+    dict(type='LoadJointImage'),
+    dict(type='LoadJointAnnotations'),
+    dict(type='PackJointInputs'),
+]
+test_pipeline = [
+    dict(type='LoadJointImage'),
+    dict(type='LoadJointAnnotations'),
+    dict(type='PackJointInputs'),
+]
+
+# The last, smaller batch of an epoch is kept: 400 images are 50 batches of 8.
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler', shuffle=True),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        split='train',
+        cache=True,
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        split='val',
+        cache=True,
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = dict(
+    batch_size=4,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type=dataset_type,
+        data_root=data_root,
+        split='test',
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+
+val_evaluator = [
+    dict(type='SegmentationMetric', unions=dict(disc=(1, 2))),
+    dict(type='ClassificationMetric'),
+    dict(type='CalibrationMetric', task='cls'),
+]
+test_evaluator = val_evaluator

@@ -1,0 +1,13 @@
+# Gaussian noise: image in [0, 1] + N(0, sigma), clipped to [0, 1].
+# For any data set of 256x256 images; a robustness config takes it as a second base:
+#   _base_ = ['../uml_res2net_refuge.py', '../../_base_/noise/gaussian.py']
+#   test_dataloader = dict(dataset=dict(pipeline=_base_.noisy_test_pipeline))
+# Another level: --cfg-options test_dataloader.dataset.pipeline.1.sigma=0.2
+# With a seed, each image gets the same noise in every run; seed=None draws anew.
+noisy_test_pipeline = [
+    dict(type='LoadJointImage'),
+    dict(type='GaussianNoise', sigma=0.1, seed=0),
+    dict(type='mmcv.Resize', scale=(256, 256)),
+    dict(type='LoadJointAnnotations'),
+    dict(type='PackJointInputs'),
+]

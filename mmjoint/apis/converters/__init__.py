@@ -1,0 +1,9 @@
+from .common import Converter, check_fit, read_official
+from .uml import UML_CONVERTER, UML_PAPER_CONVERTER
+
+CONVERTERS: dict[str, Converter] = {
+    'uml': UML_CONVERTER,
+    'uml-paper': UML_PAPER_CONVERTER,
+}
+
+__all__ = ['CONVERTERS', 'Converter', 'check_fit', 'read_official']

@@ -1,0 +1,189 @@
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+from mmjoint.registry import TRANSFORMS
+from mmjoint.utils.errors import UserError
+
+IGNORED = 255
+
+
+@TRANSFORMS.register_module()
+class LoadJointImage(BaseTransform):
+    """Read an image file as RGB.
+
+    Grey images get three equal channels, images of 16 bits are brought to 8, an orientation tag is
+    not applied (the mask has none).
+
+    Required Keys:
+
+    - img_path (str)
+    - array_cache (ArrayCache, optional): by the dataset's option ``cache``
+
+    Added Keys:
+
+    - img (np.ndarray): uint8 ``(H, W, 3)``, RGB
+    - img_shape, ori_shape (tuple[int, int]): ``(H, W)`` of the file
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Read ``results['img_path']``.
+
+        Raises:
+            UserError: If the file is missing, truncated or no image.
+        """
+        image = _read(results, results['img_path'], read_image)
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        """Show the options."""
+        return f'{type(self).__name__}()'
+
+
+@TRANSFORMS.register_module()
+class LoadJointAnnotations(BaseTransform):
+    """Read the mask of a sample, where it has one.
+
+    The image-level class needs no reading: it stands in the record. Put this transform behind a
+    resizing one in a test pipeline, so that the mask keeps the file's size, to which predictions
+    are brought back.
+
+    Where ``annotated_classes`` is among the keys, pixels of all other classes become background
+    (0), so that nothing downstream sees what was not annotated; ignored pixels (255) stay.
+
+    Required Keys:
+
+    - seg_map_path (str, optional): absent where the sample has no mask
+    - classes (tuple[str, ...])
+    - ori_shape (tuple[int, int])
+    - annotated_classes (tuple[int, ...], optional)
+    - array_cache (ArrayCache, optional)
+
+    Modified Keys:
+
+    - seg_fields (list[str]): gets ``gt_seg_map``
+
+    Added Keys:
+
+    - gt_seg_map (np.ndarray): uint8 ``(H, W)``, classes in ``[0, C)`` or 255; only with a mask
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Read ``results['seg_map_path']``.
+
+        Raises:
+            UserError: If the file is missing, truncated, not of one channel of 8 bits, of another
+                size than the image or holds a value that is no class.
+        """
+        if 'seg_map_path' not in results:
+            return results
+        path = results['seg_map_path']
+        classes = results['classes']
+        seg_map = _read(results, path, partial(read_seg_map, classes=classes))
+        if seg_map.shape != tuple(results['ori_shape'][:2]):
+            raise UserError(
+                f'{path}: expected the size of the image {results["img_path"]}, '
+                f'{_size(results["ori_shape"])}, found {_size(seg_map.shape)}; '
+                'prepare the set again'
+            )
+        if 'annotated_classes' in results:
+            seg_map = _keep_classes(seg_map, results['annotated_classes'])
+        results['gt_seg_map'] = seg_map
+        results.setdefault('seg_fields', []).append('gt_seg_map')
+        return results
+
+    def __repr__(self) -> str:
+        """Show the options."""
+        return f'{type(self).__name__}()'
+
+
+def read_image(path: str) -> np.ndarray:
+    """Read an image file as uint8 ``(H, W, 3)``, RGB."""
+    image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def read_seg_map(path: str, classes: Sequence[str]) -> np.ndarray:
+    """Read a map of class numbers as uint8 ``(H, W)`` and check the numbers."""
+    seg_map = _decode(path, cv2.IMREAD_UNCHANGED, check=_check_mask_header)
+    if seg_map.ndim != 2 or seg_map.dtype != np.uint8:
+        channels = 1 if seg_map.ndim == 2 else seg_map.shape[2]
+        raise UserError(
+            f'{path}: expected a mask with one channel of 8 bits that holds class numbers, '
+            f'found {channels} of {8 * seg_map.itemsize}; prepare the set again'
+        )
+    found = np.flatnonzero(np.bincount(seg_map.ravel(), minlength=256))
+    wrong = found[(found >= len(classes)) & (found != IGNORED)]
+    if wrong.size:
+        values = ', '.join(str(value) for value in wrong[:5]) + (', ...' if wrong.size > 5 else '')
+        raise UserError(
+            f'{path}: expected the class numbers 0 to {len(classes) - 1} '
+            f'({", ".join(classes)}) or {IGNORED} (ignored), found {values}'
+        )
+    return seg_map
+
+
+def _read(results: dict, path: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
+    cache = results.get('array_cache')
+    return read(path) if cache is None else cache.get(path, read)
+
+
+def _decode(path: str, flags: int, check: Callable[[str, bytes], None] | None = None) -> np.ndarray:
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f'{path}: cannot read the file ({error.strerror})') from error
+    _check_whole(path, data)
+    if check is not None:
+        check(path, data)
+    try:
+        array = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+    except cv2.error:
+        array = None
+    if array is None:
+        raise UserError(
+            f'{path}: expected a readable image, found {len(data)} bytes that cannot be decoded; '
+            'replace the file'
+        )
+    return array
+
+
+def _check_whole(path: str, data: bytes) -> None:
+    # OpenCV fills up a truncated JPEG or PNG and only mutters about it on stderr.
+    jpeg = data.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-1024:]
+    png = data.startswith(b'\x89PNG') and b'IEND' not in data[-1024:]
+    if jpeg or png:
+        raise UserError(
+            f'{path}: expected a whole image file, found one that ends after {len(data)} bytes '
+            'without its end mark; replace the file'
+        )
+
+
+def _check_mask_header(path: str, data: bytes) -> None:
+    # OpenCV spreads masks of 1, 2 and 4 bits over 0..255 and looks up palettes, which would
+    # change the class numbers without a word.
+    if data.startswith(b'\x89PNG') and len(data) > 25:
+        depth, kind = data[24], data[25]
+        if depth != 8 or kind != 0:
+            name = {0: 'grey', 2: 'RGB', 3: 'palette', 4: 'grey with alpha', 6: 'RGBA'}.get(kind)
+            raise UserError(
+                f'{path}: expected a mask with one channel of 8 bits that holds class numbers, '
+                f'found {name} of {depth} bits; prepare the set again'
+            )
+
+
+def _keep_classes(seg_map: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    table = np.zeros(256, np.uint8)
+    table[list(classes)] = list(classes)
+    table[IGNORED] = IGNORED
+    return table[seg_map]
+
+
+def _size(shape: Sequence[int]) -> str:
+    return f'{shape[0]} x {shape[1]} (height x width)'

@@ -1,0 +1,153 @@
+import os.path as osp
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+
+from mmjoint.registry import HOOKS
+from mmjoint.utils.errors import UserError
+from mmjoint.utils.io import atomic_write_text
+
+# A temporary file of atomic_path, left by a process that was killed while it wrote.
+_LEFT_OVER = re.compile(r'\.(epoch_\d+|iter_\d+|best_.*|last_checkpoint)\.[a-z0-9_]{8}(\.pth)?')
+
+
+@HOOKS.register_module()
+class JointCheckpointHook(CheckpointHook):
+    """Save checkpoints so that at every moment a whole one is there.
+
+    Takes the arguments of :class:`mmengine.hooks.CheckpointHook`. Unlike it, this hook writes the
+    new file before it removes the old one, writes ``last_checkpoint`` whole or not at all, knows
+    in which direction the metrics of this project are better, and does not add checkpoints out of
+    turn when a best one was found. ``out_dir`` must stay unset: all files are in the work folder.
+    """
+
+    _default_greater_keys = [
+        *CheckpointHook._default_greater_keys,
+        'dice',
+        'iou',
+        'aupr',
+        'f1',
+        'kappa',
+        'sensitivity',
+        'specificity',
+        'score',
+    ]
+    _default_less_keys = [
+        *CheckpointHook._default_less_keys,
+        'assd',
+        'asd',
+        'hd95',
+        'ece',
+        'ace',
+        'brier',
+        'nll',
+        'aurc',
+        'ause',
+    ]
+
+    def before_train(self, runner: Any) -> None:
+        """Take over what a resumed checkpoint knows, and clear what a killed process left."""
+        for name in ('out_dir', 'backend_args', 'file_client_args'):
+            if getattr(self, name) is not None:
+                raise UserError(
+                    f'default_hooks.checkpoint.{name}: got {getattr(self, name)}; checkpoints are '
+                    'files of the work folder, set work_dir instead'
+                )
+        super().before_train(runner)
+        # The message hub knows bare names, so that a work folder can be moved.
+        if getattr(self, 'best_ckpt_path', None):
+            self.best_ckpt_path = osp.join(self.out_dir, self.best_ckpt_path)
+        for key, name in getattr(self, 'best_ckpt_path_dict', {}).items():
+            self.best_ckpt_path_dict[key] = osp.join(self.out_dir, name) if name else None
+        if is_main_process():
+            for path in Path(self.out_dir).glob('.*'):
+                if _LEFT_OVER.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+    def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
+        dropped = []
+        if self.max_keep_ckpts > 0:
+            kept = list(self.keep_ckpt_ids)
+            if not kept or kept[-1] != step:
+                kept.append(step)
+            # Stored before the oldest one is removed: if the process dies in between, the resumed
+            # one removes it (before_train cuts the list).
+            runner.message_hub.update_info('keep_ckpt_ids', kept)
+            dropped = kept[: -self.max_keep_ckpts]
+            self.keep_ckpt_ids.clear()
+            self.keep_ckpt_ids.extend(kept[-self.max_keep_ckpts :])
+        filename = self.filename_tmpl.format(step)
+        self.last_ckpt = osp.join(self.out_dir, filename)
+        runner.message_hub.update_info('last_ckpt', filename)
+        runner.save_checkpoint(
+            self.out_dir,
+            filename,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+        )
+        if is_main_process():
+            atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
+            for old in dropped:
+                Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
+
+    def _save_best_checkpoint(self, runner: Any, metrics: Mapping[str, float]) -> None:
+        if not self.save_best:
+            return
+        if 'auto' in self.key_indicators:
+            self._init_rule(self.rules, [next(iter(metrics))])
+        done = runner.epoch if self.by_epoch else runner.iter
+        updated = False
+        for key, rule in zip(self.key_indicators, self.rules, strict=True):
+            if key not in metrics:
+                raise UserError(
+                    f'default_hooks.checkpoint.save_best: {key} is not among the results '
+                    f'({", ".join(metrics)})'
+                )
+            updated |= self._save_if_better(runner, key, rule, metrics[key], done)
+        # The checkpoint of this very step was written before the validation; it must know of the
+        # new best one, else a resumed run would not remove that. An older checkpoint need not: a
+        # run resumed from there finds the same best one again.
+        if (
+            updated
+            and self.last_ckpt is not None
+            and osp.basename(self.last_ckpt) == self.filename_tmpl.format(done)
+        ):
+            self._save_checkpoint_with_step(
+                runner, done, {'epoch': runner.epoch, 'iter': runner.iter}
+            )
+
+    def _save_if_better(
+        self, runner: Any, key: str, rule: str, score: float | None, done: int
+    ) -> bool:
+        suffix = '' if len(self.key_indicators) == 1 else f'_{key}'
+        hub = runner.message_hub
+        best = hub.get_info(f'best_score{suffix}', self.init_value_map[rule])
+        if score is None or not self.is_better_than[key](score, best):
+            return False
+        before = hub.get_info(f'best_ckpt{suffix}')
+        name = f'best_{key}_{self.filename_tmpl.format(done)}'.replace('/', '_')
+        path = osp.join(self.out_dir, name)
+        hub.update_info(f'best_score{suffix}', float(score))
+        hub.update_info(f'best_ckpt{suffix}', name)
+        if suffix:
+            self.best_ckpt_path_dict[key] = path
+        else:
+            self.best_ckpt_path = path
+        runner.save_checkpoint(
+            self.out_dir,
+            name,
+            save_optimizer=False,
+            save_param_scheduler=False,
+            meta={'epoch': runner.epoch, 'iter': runner.iter},
+            by_epoch=False,
+        )
+        if before and before != name and is_main_process():
+            Path(self.out_dir, before).unlink(missing_ok=True)
+        runner.logger.info(f'the best checkpoint so far ({key} {score:.4f}) is {name}')
+        return True

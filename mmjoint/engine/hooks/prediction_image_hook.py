@@ -1,0 +1,117 @@
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.dist import is_main_process
+from mmengine.hooks import Hook
+
+from mmjoint.registry import HOOKS
+from mmjoint.utils.io import atomic_write_bytes
+
+
+def to_picture(inputs: torch.Tensor) -> np.ndarray:
+    """Turn an input of the model's data preprocessor into a picture.
+
+    Args:
+        inputs: ``(C, H, W)`` or ``(C, D, H, W)``, C 1 or 3. uint8 and ranges within 0..255 are
+            taken as they are, other ranges (normalised volumes) are stretched to 0..255.
+
+    Returns:
+        ``(H, W, 3)`` or ``(D, H, W, 3)`` uint8.
+    """
+    values = inputs.detach().cpu().float()
+    low, high = float(values.min()), float(values.max())
+    is_byte_range = inputs.dtype == torch.uint8 or (low >= 0 and 1 < high <= 255)
+    if not is_byte_range:
+        values = (values - low) * (255 / max(high - low, 1e-12))
+    picture = values.round().clamp(0, 255).byte().movedim(0, -1).numpy()
+    return np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture[..., :3]
+
+
+@HOOKS.register_module()
+class PredictionImageHook(Hook):
+    """Draw predictions: some validation samples to the backends, test samples into a folder.
+
+    Args:
+        num_samples: How many of the first validation samples (of the main process) are drawn at
+            each validation; 0 draws none.
+        interval: Draw at every so many-th validation only.
+        show_dir: Folder for one picture per test sample; ``None`` draws none.
+
+    Raises:
+        ValueError: If a number is negative.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(
+        self, num_samples: int = 4, interval: int = 1, show_dir: str | None = None
+    ) -> None:
+        if num_samples < 0 or interval < 1:
+            raise ValueError(
+                f'expected num_samples >= 0 and interval >= 1, got {num_samples}, {interval}'
+            )
+        self.num_samples = num_samples
+        self.interval = interval
+        self.show_dir = show_dir
+        self._drawn = 0
+        self._validations = 0
+        self._written: set[str] = set()
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Start to count."""
+        due = self._validations % self.interval == 0
+        self._drawn = 0 if due else self.num_samples
+        self._validations += 1
+
+    def after_val_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Draw the first samples."""
+        left = self.num_samples - self._drawn
+        if left <= 0 or not is_main_process():
+            return
+        for inputs, sample in list(zip(data_batch['inputs'], outputs, strict=False))[:left]:
+            name = f'val/{self._name(sample, self._drawn)}'
+            runner.visualizer.add_datasample(
+                name, _at_size(inputs, sample), sample, step=runner.iter
+            )
+            self._drawn += 1
+
+    def after_test_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Draw every sample into ``show_dir``."""
+        if self.show_dir is None:
+            return
+        for inputs, sample in zip(data_batch['inputs'], outputs, strict=False):
+            name = self._name(sample, len(self._written))
+            if name in self._written:
+                name = f'{name}_{len(self._written):05d}'
+            self._written.add(name)
+            # Not add_datasample, which draws in the main process only.
+            drawn = runner.visualizer.draw(_at_size(inputs, sample), sample, caption=name)
+            _, png = cv2.imencode('.png', np.ascontiguousarray(drawn[..., ::-1]))
+            atomic_write_bytes(Path(self.show_dir) / f'{name}.png', png.tobytes())
+
+    @staticmethod
+    def _name(sample: Any, number: int) -> str:
+        path = sample.metainfo.get('img_path')
+        return Path(path).stem if path else f'sample_{number:05d}'
+
+
+def _at_size(inputs: torch.Tensor, sample: Any) -> np.ndarray:
+    """Give the picture at the size of the predicted mask, which is the original one."""
+    picture = to_picture(inputs)
+    if 'pred_sem_seg' not in sample or picture.ndim != 3:
+        return picture
+    height, width = sample.pred_sem_seg.data.shape[-2:]
+    if picture.shape[:2] == (height, width):
+        return picture
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)

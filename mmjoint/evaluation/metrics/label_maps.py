@@ -1,0 +1,69 @@
+"""Label maps as metrics keep them: packed small, stacked to volumes, measured by region."""
+
+import zlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mmjoint.functional.surface import SURFACE_MEASURES, surface_distances
+
+
+def pack_map(label_map: np.ndarray) -> tuple[bytes, str, tuple[int, ...]]:
+    """Compress a label map; masks shrink to about a hundredth."""
+    label_map = np.ascontiguousarray(label_map)
+    return zlib.compress(label_map.tobytes(), 1), label_map.dtype.str, label_map.shape
+
+
+def unpack_map(packed: tuple[bytes, str, tuple[int, ...]]) -> np.ndarray:
+    """Undo :func:`pack_map`."""
+    data, dtype, shape = packed
+    return np.frombuffer(zlib.decompress(data), dtype).reshape(shape)
+
+
+def stack_slices(maps: Sequence[np.ndarray], numbers: Sequence[int]) -> np.ndarray:
+    """Put slices at their numbers into a volume; what lies between them belongs to no class.
+
+    Args:
+        maps: Label maps ``(H, W)`` of one size.
+        numbers: Their slice numbers, in any order, none twice.
+
+    Returns:
+        ``(last - first + 1, H, W)``, -1 where there is no slice.
+    """
+    first = min(numbers)
+    volume = np.full((max(numbers) - first + 1, *maps[0].shape), -1, maps[0].dtype)
+    for label_map, number in zip(maps, numbers, strict=True):
+        volume[number - first] = label_map
+    return volume
+
+
+def region_distances(
+    pred: np.ndarray,
+    gt: np.ndarray,
+    regions: Iterable[Sequence[int]],
+    measures: Sequence[str],
+    spacing: Sequence[float] | None,
+) -> np.ndarray:
+    """Surface measures of regions of two label maps.
+
+    Args:
+        pred: Predicted class ids ``(*space)``; negative ids belong to no region.
+        gt: Reference class ids of the same shape.
+        regions: R groups of class ids.
+        measures: M names of ``SURFACE_MEASURES``.
+        spacing: In mm, of the last axes, or ``None`` for pixels.
+
+    Returns:
+        ``(R, M)``; NaN where either map lacks the region.
+    """
+    rows = []
+    for ids in regions:
+        distances = surface_distances(
+            np.isin(pred, ids),
+            np.isin(gt, ids),
+            spacing=None if spacing is None else spacing[-pred.ndim :],
+        )
+        rows.append(
+            [np.nan if distances is None else SURFACE_MEASURES[m](distances) for m in measures]
+        )
+    return np.array(rows, float).reshape(len(rows), len(measures))

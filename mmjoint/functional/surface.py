@@ -1,0 +1,163 @@
+"""Distances between the borders of two masks, in any number of dimensions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+
+class SurfaceDistances(NamedTuple):
+    """Directed distances between two borders, in the unit of the spacing.
+
+    Attributes:
+        pred_to_target: From each border element of the prediction to the nearest border element
+            of the reference.
+        target_to_pred: The other direction.
+    """
+
+    pred_to_target: np.ndarray
+    target_to_pred: np.ndarray
+
+
+def mask_border(mask: np.ndarray, *, connectivity: int = 1) -> np.ndarray:
+    """Elements of a mask that one erosion removes; outside the array counts as background.
+
+    Args:
+        mask: bool, any number of dimensions.
+        connectivity: Neighbourhood of the erosion: 1 = the neighbours that share a face (4 in 2-D,
+            6 in 3-D), up to the number of dimensions = all that touch (8 and 26).
+
+    Returns:
+        bool, the shape of ``mask``.
+    """
+    mask = np.asarray(mask, bool)
+    structure = ndimage.generate_binary_structure(mask.ndim, connectivity)
+    return mask & ~ndimage.binary_erosion(mask, structure, border_value=0)
+
+
+def crop_to_union(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut two masks to the bounding box of their union, padded by one element of background.
+
+    Borders and distances between them stay exactly what they were: what is cut off is background,
+    and what lies outside an array is background too.
+
+    Args:
+        pred: bool mask.
+        target: bool mask of the same shape; one of the two may be empty, not both.
+
+    Returns:
+        The two cut masks.
+    """
+    union = pred | target
+    box = []
+    for axis in range(union.ndim):
+        others = tuple(a for a in range(union.ndim) if a != axis)
+        hit = np.flatnonzero(union.any(axis=others))
+        box.append(slice(hit[0], hit[-1] + 1))
+    window = tuple(box)
+    return np.pad(pred[window], 1), np.pad(target[window], 1)
+
+
+def surface_distances(
+    pred: np.ndarray,
+    target: np.ndarray,
+    *,
+    spacing: Sequence[float] | None = None,
+    connectivity: int = 1,
+    crop: bool = True,
+) -> SurfaceDistances | None:
+    """Euclidean distances from border to border in both directions.
+
+    Args:
+        pred: bool mask, any number of dimensions.
+        target: bool mask of the same shape.
+        spacing: Size of an element along each axis, in mm; ``None`` is 1 along each, so that
+            distances are in pixels.
+        connectivity: Neighbourhood that defines the border, see :func:`mask_border`.
+        crop: Work on the bounding box of both masks: the same values, in less time.
+
+    Returns:
+        The distances, or ``None`` where either mask is empty: there is no border to go to.
+
+    Raises:
+        ValueError: Where the shapes differ or the spacing does not fit them.
+    """
+    pred, target = np.asarray(pred, bool), np.asarray(target, bool)
+    if pred.shape != target.shape:
+        raise ValueError(f'pred and target must have one shape, got {pred.shape}, {target.shape}')
+    if spacing is not None and (len(spacing) != pred.ndim or min(spacing) <= 0):
+        raise ValueError(f'spacing must be {pred.ndim} positive numbers, got {tuple(spacing)}')
+    if not pred.any() or not target.any():
+        return None
+    if crop:
+        pred, target = crop_to_union(pred, target)
+    pred_border = mask_border(pred, connectivity=connectivity)
+    target_border = mask_border(target, connectivity=connectivity)
+    sampling = None if spacing is None else [float(step) for step in spacing]
+    to_target = ndimage.distance_transform_edt(~target_border, sampling=sampling)
+    to_pred = ndimage.distance_transform_edt(~pred_border, sampling=sampling)
+    return SurfaceDistances(to_target[pred_border], to_pred[target_border])
+
+
+def asd_from_distances(distances: SurfaceDistances) -> float:
+    """One-sided: mean distance from the predicted border to the reference border."""
+    return float(distances.pred_to_target.mean())
+
+
+def assd_from_distances(distances: SurfaceDistances) -> float:
+    """Average symmetric surface distance: mean of the means of both directions."""
+    return float((distances.pred_to_target.mean() + distances.target_to_pred.mean()) / 2)
+
+
+def hd95_from_distances(distances: SurfaceDistances) -> float:
+    """95th percentile (linear interpolation) of the distances of both directions together.
+
+    Other software takes the larger of the two directed percentiles instead; the values differ.
+    """
+    return float(np.percentile(np.concatenate(distances), 95))
+
+
+def hd_from_distances(distances: SurfaceDistances) -> float:
+    """Hausdorff distance: the largest distance of both directions."""
+    return float(max(distances.pred_to_target.max(), distances.target_to_pred.max()))
+
+
+SURFACE_MEASURES = {
+    'ASD': asd_from_distances,
+    'ASSD': assd_from_distances,
+    'HD95': hd95_from_distances,
+    'HD': hd_from_distances,
+}
+
+
+def surface_distance(
+    pred: np.ndarray,
+    target: np.ndarray,
+    measure: str = 'ASSD',
+    *,
+    spacing: Sequence[float] | None = None,
+    connectivity: int = 1,
+    empty: float | None = 10.0,
+    both_empty: float | None = None,
+) -> float:
+    """One surface measure of two masks, with an explicit value where a mask is empty.
+
+    Args:
+        pred: bool mask, any number of dimensions.
+        target: bool mask of the same shape.
+        measure: ``ASD``, ``ASSD``, ``HD95`` or ``HD``.
+        spacing: See :func:`surface_distances`.
+        connectivity: See :func:`surface_distances`.
+        empty: Value where either mask is empty; ``None`` gives NaN (count such cases apart).
+        both_empty: Value where both are empty; ``None`` means the same as ``empty``.
+
+    Returns:
+        The measure, >= 0, in the unit of the spacing.
+    """
+    distances = surface_distances(pred, target, spacing=spacing, connectivity=connectivity)
+    if distances is not None:
+        return SURFACE_MEASURES[measure](distances)
+    neither = not np.any(pred) and not np.any(target)
+    value = both_empty if neither and both_empty is not None else empty
+    return float('nan') if value is None else float(value)

@@ -1,0 +1,99 @@
+from typing import Any
+
+import torch
+from mmseg.models import SegDataPreProcessor
+
+from mmjoint.registry import MODELS
+from mmjoint.utils.errors import UserError
+
+
+@MODELS.register_module()
+class JointDataPreprocessor(SegDataPreProcessor):
+    """Bring a batch of 2-D images to the device, to float32 and to one size.
+
+    mmseg's preprocessor, which already leaves absent ground truth absent, with errors that name the
+    image. With ``mean=[0.0], std=[255.0]`` the input is exactly ``x / 255`` in float32.
+
+    In training, images of different sizes are padded at the bottom and right to the largest of the
+    batch and to a multiple of ``size_divisor``, with ignored pixels in the mask. Outside training
+    they must agree; padding is done by ``test_cfg=dict(size_divisor=...)`` only.
+
+    Args:
+        mean: Mean of all channels (one value) or of each of three.
+        std: Standard deviation, likewise.
+        size: Fixed size ``(H, W)`` to pad to in training, instead of ``size_divisor``.
+        size_divisor: Both sides become multiples of it in training. 1 unless ``size`` is given.
+        pad_val: Value of padded pixels, after normalisation.
+        seg_pad_val: Value of padded pixels in the mask.
+        check_finite: Refuse NaN and infinity. Looked for in float images only, since integers
+            cannot hold them.
+        test_cfg: ``dict(size=...)`` or ``dict(size_divisor=...)``: padding outside training.
+    """
+
+    def __init__(
+        self,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        size: tuple[int, int] | None = None,
+        size_divisor: int | None = None,
+        pad_val: float = 0,
+        seg_pad_val: int = 255,
+        check_finite: bool = True,
+        test_cfg: dict | None = None,
+    ) -> None:
+        if size is None and size_divisor is None:
+            size_divisor = 1
+        super().__init__(
+            mean=mean,
+            std=std,
+            size=size,
+            size_divisor=size_divisor,
+            pad_val=pad_val,
+            seg_pad_val=seg_pad_val,
+            test_cfg=test_cfg,
+        )
+        self.check_finite = check_finite
+
+    def forward(self, data: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Preprocess a batch as the data loader gives it.
+
+        Args:
+            data: ``inputs``, a list of ``(C, H, W)`` or a tensor ``(B, C, H, W)``, and
+                ``data_samples``, a list of :class:`JointDataSample` or ``None``.
+            training: Whether the batch is for training.
+
+        Returns:
+            ``inputs`` float32 ``(B, C, H, W)`` and ``data_samples`` on the device.
+
+        Raises:
+            UserError: If sizes differ outside training, the number of channels differs, or a value
+                is not finite.
+        """
+        inputs, samples = data['inputs'], data.get('data_samples')
+        self._check_shapes(inputs, samples, training)
+        if self.check_finite:
+            for index, image in enumerate(inputs):
+                if image.is_floating_point() and not torch.isfinite(image).all():
+                    count = int((~torch.isfinite(image)).sum())
+                    raise UserError(
+                        f'{_name(samples, index)}: expected finite values, found {count} that are '
+                        'NaN or infinite; repair the image or the transform before'
+                    )
+        return super().forward(data, training)
+
+    @staticmethod
+    def _check_shapes(inputs: Any, samples: list | None, training: bool) -> None:
+        shape = tuple(inputs[0].shape)
+        for index, image in enumerate(inputs):
+            same = image.ndim == 3 and image.shape[0] == shape[0]
+            if not same or (not training and tuple(image.shape) != shape):
+                raise UserError(
+                    f'{_name(samples, index)}: expected the shape {shape} of the first image of '
+                    f'the batch ({_name(samples, 0)}), found {tuple(image.shape)}; put a resizing '
+                    'transform into the pipeline or set batch_size=1'
+                )
+
+
+def _name(samples: list | None, index: int) -> str:
+    path = samples[index].metainfo.get('img_path') if samples else None
+    return path or f'image {index} of the batch'

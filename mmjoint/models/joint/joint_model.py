@@ -1,0 +1,85 @@
+from abc import ABCMeta, abstractmethod
+from typing import Literal
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from mmjoint.structures import OptSampleList, SampleList
+from mmjoint.structures.typing import ConfigType
+
+INPUT_FORMATS = {'channels_first': torch.contiguous_format, 'channels_last': torch.channels_last}
+
+
+class BaseJointModel(BaseModel, metaclass=ABCMeta):
+    """A model that classifies an image and segments it.
+
+    .. code:: text
+
+        forward(inputs, data_samples, mode)
+          'loss'    -> loss(inputs, data_samples)     flat dict; keys with "loss" are trained
+          'predict' -> predict(inputs, data_samples)  fills the samples it was given
+          'tensor'  -> _forward(inputs)               raw outputs
+
+    Args:
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Initialisation.
+        memory_format: How maps lie in memory. ``channels_last`` is faster on CPUs and on tensor
+            cores; results differ by rounding only.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_preprocessor: ConfigType | None = None,
+        init_cfg: ConfigType | list[ConfigType] | None = None,
+        memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
+    ) -> None:
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if memory_format not in INPUT_FORMATS:
+            raise ValueError(
+                f'memory_format must be one of {sorted(INPUT_FORMATS)}, got {memory_format!r}'
+            )
+        self.memory_format = memory_format
+
+    def init_weights(self) -> None:
+        """Initialise, then lay the weights out in the chosen memory format."""
+        super().init_weights()
+        self.to(memory_format=INPUT_FORMATS[self.memory_format])
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: OptSampleList = None,
+        mode: Literal['loss', 'predict', 'tensor'] = 'tensor',
+    ) -> dict[str, Tensor] | SampleList | object:
+        """Dispatch to ``loss``, ``predict`` or ``_forward``.
+
+        Args:
+            inputs: ``(B, C, *space)``, preprocessed.
+            data_samples: The samples; needed for 'loss' and 'predict'.
+            mode: What to do.
+
+        Raises:
+            ValueError: ``mode`` is none of the three.
+        """
+        inputs = inputs.contiguous(memory_format=INPUT_FORMATS[self.memory_format])
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        if mode == 'tensor':
+            return self._forward(inputs)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+
+    @abstractmethod
+    def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:
+        """Losses of a batch; samples without a label are masked, not skipped."""
+
+    @abstractmethod
+    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
+        """Fill predictions and uncertainty into the samples."""
+
+    @abstractmethod
+    def _forward(self, inputs: Tensor) -> object:
+        """Raw outputs, for tracing and counting."""
