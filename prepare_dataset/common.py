@@ -2,12 +2,13 @@
 
 import argparse
 import hashlib
+import math
 import shlex
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ from mmjoint.utils.io import atomic_write_json, sha256_file
 T = TypeVar('T')
 SPLITS = ('train', 'val', 'test')
 INFO_FILE = 'dataset_info.json'
+PHANTOM_FILE = 'phantom_info.json'
 
 
 def note(text: str) -> None:
@@ -172,12 +174,33 @@ def new_folder(path: Path, *, overwrite: bool, marker: str = INFO_FILE) -> Itera
         shutil.rmtree(old)
 
 
-def size_argument(text: str) -> int:
-    """Parse an edge length in pixels."""
-    value = int(text)
-    if not 16 <= value <= 4096:
-        raise argparse.ArgumentTypeError(f'expected 16 to 4096 pixels, got {value}')
-    return value
+def bounded(
+    kind: type[int] | type[float], low: float, high: float = math.inf
+) -> Callable[[str], Any]:
+    """Make an argument type that refuses numbers out of range.
+
+    Args:
+        kind: ``int`` or ``float``.
+        low: Smallest value.
+        high: Largest value.
+
+    Returns:
+        A parser of one word, for ``type=`` of ``add_argument``.
+    """
+
+    def parse(text: str) -> Any:
+        value = kind(text)
+        if not low <= value <= high or math.isinf(value):  # NaN is refused too
+            wanted = f'at least {low:g}' if math.isinf(high) else f'{low:g} to {high:g}'
+            raise argparse.ArgumentTypeError(f'expected {wanted}, got {text}')
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it in "invalid int value"
+    return parse
+
+
+image_size = bounded(int, 16, 4096)
+seed_number = bounded(int, 0, 2**32 - 1)
 
 
 def prepare_parser(docstring: str) -> argparse.ArgumentParser:
@@ -192,7 +215,7 @@ def prepare_parser(docstring: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=docstring.strip().splitlines()[0])
     parser.add_argument('raw_root', type=Path, help='folder with the downloaded, unpacked files')
     parser.add_argument('out_root', type=Path, help='folder to make, e.g. data/refuge')
-    parser.add_argument('--seed', type=int, default=0, help='seed of random splits, if any')
+    parser.add_argument('--seed', type=seed_number, default=0, help='seed of random splits, if any')
     parser.add_argument('--overwrite', action='store_true', help='replace an earlier result')
     return parser
 
@@ -236,6 +259,7 @@ def write_annotations(
     root: Path,
     dataset: str,
     *,
+    raw_root: Path,
     classes: Sequence[str],
     cls_classes: Sequence[str],
     records: Mapping[str, Sequence[dict[str, Any]]],
@@ -247,6 +271,7 @@ def write_annotations(
     Args:
         root: Folder of the prepared set, with all images and masks in place.
         dataset: Name of the set.
+        raw_root: Folder of the raw files; whether they are phantoms is noted.
         classes: Names of the pixel classes, in the order of their ids.
         cls_classes: Names of the image classes, in the order of their ids.
         records: Per split its records, with paths relative to ``root``.
@@ -276,6 +301,7 @@ def write_annotations(
     info = {
         'dataset': dataset,
         'version': 1,
+        'phantom': (raw_root / PHANTOM_FILE).is_file(),
         'classes': list(classes),
         'cls_classes': list(cls_classes),
         'splits': splits,

@@ -10,29 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from common import new_folder, progress, size_argument
+from common import PHANTOM_FILE, bounded, image_size, new_folder, progress, seed_number
 
 from mmjoint.phantoms import PHANTOM_SETS, Option, PhantomSet
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.io import atomic_write_json
-
-MARKER = 'phantom_info.json'
-
-
-def _positive(text: str) -> int:
-    """Parse a number of cases."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'expected at least 1 case, got {value}')
-    return value
-
-
-def _seed(text: str) -> int:
-    """Parse a seed."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'expected a seed of at least 0, got {value}')
-    return value
 
 
 def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
@@ -44,19 +26,9 @@ def _add_option(parser: argparse.ArgumentParser, option: Option) -> None:
     several = isinstance(option.default, tuple)
     kind = type(option.default[0] if several else option.default)
 
-    def parse(text: str) -> Any:
-        value = kind(text)
-        low, high = option.minimum, option.maximum
-        # Written so that NaN is refused too.
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            bounds = f'at least {low}' if high is None else f'{low} to {high}'
-            raise argparse.ArgumentTypeError(f'expected {bounds}, got {text}')
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names it in "invalid float value"
     parser.add_argument(
         flag,
-        type=parse,
+        type=bounded(kind, option.minimum, option.maximum),
         nargs=len(option.default) if several else None,
         default=option.default,
         help=f'{option.help} (default: {option.default})',
@@ -92,7 +64,7 @@ def make_phantoms(
     """
     phantoms = PHANTOM_SETS[dataset]
     size = phantoms.size if size is None else size
-    with new_folder(raw_root, overwrite=overwrite, marker=MARKER) as root:
+    with new_folder(raw_root, overwrite=overwrite, marker=PHANTOM_FILE) as root:
         cases = phantoms.write(
             root, num_cases=num_cases, seed=seed, size=size, track=progress, **options
         )
@@ -105,7 +77,7 @@ def make_phantoms(
             'options': options,
             'cases': cases,
         }
-        atomic_write_json(root / MARKER, info)
+        atomic_write_json(root / PHANTOM_FILE, info)
     return cases
 
 
@@ -122,12 +94,14 @@ def _add_set(parser: argparse.ArgumentParser, phantoms: PhantomSet) -> None:
     """Add the arguments of one phantom set."""
     parser.add_argument('raw_root', type=Path, metavar='RAW_ROOT', help='folder to make')
     parser.add_argument(
-        '--num-cases', type=_positive, default=60, help='cases in all splits (default: 60)'
+        '--num-cases', type=bounded(int, 1), default=60, help='cases in all splits (default: 60)'
     )
-    parser.add_argument('--seed', type=_seed, default=0, help='same seed, same files (default: 0)')
+    parser.add_argument(
+        '--seed', type=seed_number, default=0, help='same seed, same files (default: 0)'
+    )
     parser.add_argument(
         '--size',
-        type=size_argument,
+        type=image_size,
         default=phantoms.size,
         help=f'{phantoms.size_help} (default: {phantoms.size})',
     )

@@ -30,12 +30,12 @@ from common import (
     Problems,
     check_raw_root,
     command_line,
+    image_size,
     new_folder,
     note,
     prepare_parser,
     print_summary,
     progress,
-    size_argument,
     write_annotations,
 )
 from reading import list_files, read_image, read_mask, write_image
@@ -177,15 +177,17 @@ def prepare(
         write_annotations(
             root,
             'refuge',
+            raw_root=raw_root,
             classes=CLASSES,
             cls_classes=CLS_CLASSES,
             records=records,
             command=command_line('refuge.py', options),
             options=options,
         )
-    for split, rows in records.items():
-        if len(rows) != OFFICIAL_CASES:
-            note(f'{split} has {len(rows)} cases; the official set has {OFFICIAL_CASES}')
+    counts = {split: len(rows) for split, rows in records.items()}
+    if set(counts.values()) != {OFFICIAL_CASES}:
+        found = ', '.join(f'{split} {count}' for split, count in counts.items())
+        note(f'{found} cases; the official set has {OFFICIAL_CASES} in each split')
     return records
 
 
@@ -193,7 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     parser = prepare_parser(__doc__)
     parser.add_argument(
-        '--size', type=size_argument, default=256, help='edge length of the result in pixels'
+        '--size', type=image_size, default=256, help='edge length of the result in pixels'
     )
     parser.add_argument(
         '--mask-resize',

@@ -26,7 +26,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, tuple[float, float, float]]:
     try:
         volume = nibabel.load(path)
         data = np.asarray(volume.dataobj, dtype=np.float32)
-        spacing = tuple(float(step) for step in volume.header.get_zooms()[:3])
+        spacing = tuple(round(float(step), 6) for step in volume.header.get_zooms()[:3])
     except FileNotFoundError as error:
         raise UserError(
             f'{path}: expected a NIfTI file, found nothing there; unpack the data set again'

@@ -167,6 +167,14 @@ def _reason(path: Path, error: Exception) -> str:
     return f'the file is damaged or of another kind ({type(error).__name__}); use another one'
 
 
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """Give a checkpoint's ``meta`` without reading its tensors; empty if there is none."""
+    # Only zip files, which torch writes by default, can be mapped.
+    mapped = zipfile.is_zipfile(path)
+    checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+    return dict(checkpoint.get('meta', {}))
+
+
 def _strip_wrapper(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     return {re.sub(r'^module\.', '', key): value for key, value in state_dict.items()}
 

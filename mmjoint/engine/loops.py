@@ -70,11 +70,26 @@ class JointEpochBasedTrainLoop(EpochBasedTrainLoop):
     """Train by epochs; a run resumed in the middle of an epoch reads only what is left of it.
 
     A validation that was due at the checkpoint, but had not been done, is made up for.
+
+    Args:
+        runner: The runner.
+        dataloader: Built or to be built. Its sampler must have ``skip``.
+        max_epochs: Length of training.
+        val_begin: First epoch (from 1) that is followed by a validation.
+        val_interval: Validate after every so many-th epoch, and after the last one.
+        dynamic_intervals: Pairs (first epoch, interval from there on).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the arguments of :class:`mmengine.runner.EpochBasedTrainLoop`."""
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict,
+        max_epochs: int,
+        val_begin: int = 1,
+        val_interval: int = 1,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         check_loop_dataloader(self.dataloader)
         self._batches_done = 0
 
@@ -126,11 +141,26 @@ class JointIterBasedTrainLoop(IterBasedTrainLoop):
     """Train by iterations over an endless sampler; resuming starts the sampler where it was.
 
     A validation that was due at the checkpoint, but had not been done, is made up for.
+
+    Args:
+        runner: The runner.
+        dataloader: Built or to be built, with an endless sampler.
+        max_iters: Length of training.
+        val_begin: First iteration (from 1) that may be followed by a validation.
+        val_interval: Validate after every so many-th iteration, and after the last one.
+        dynamic_intervals: Pairs (first iteration, interval from there on).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Take the arguments of :class:`mmengine.runner.IterBasedTrainLoop`."""
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: DataLoader | dict,
+        max_iters: int,
+        val_begin: int = 1,
+        val_interval: int = 1000,
+        dynamic_intervals: list[tuple[int, int]] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals)
         check_loop_dataloader(self.dataloader)
         sampler = getattr(self.dataloader.batch_sampler, 'sampler', self.dataloader.sampler)
         if not getattr(sampler, 'endless', False):

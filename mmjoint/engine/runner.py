@@ -4,6 +4,7 @@ import copy
 import logging
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import mmengine
@@ -19,6 +20,7 @@ from mmjoint import __version__
 from mmjoint.registry import PARAM_SCHEDULERS, RUNNERS
 from mmjoint.utils.dist import share_from_main
 from mmjoint.utils.errors import UserError
+from mmjoint.utils.io import atomic_write_text
 
 from .checkpoint import (
     find_resumable,
@@ -91,6 +93,13 @@ class JointRunner(Runner):
             loop = resumable_loop_cfg(loop)
         return super().build_train_loop(loop)
 
+    def build_training(self) -> None:
+        """Build the loops and the optimizers, which otherwise :meth:`train` does."""
+        self._train_loop = self.build_train_loop(self._train_loop)
+        self.optim_wrapper = self.build_optim_wrapper(self.optim_wrapper)
+        if self._val_loop is not None:
+            self._val_loop = self.build_val_loop(self._val_loop)
+
     def _build_param_scheduler(self, scheduler: Any, optim_wrapper: Any) -> list[_ParamScheduler]:
         """Build schedulers, telling those that need it how long an epoch is."""
         schedulers = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
@@ -114,6 +123,12 @@ class JointRunner(Runner):
 
     def _bare_model(self) -> nn.Module:
         return self.model.module if is_model_wrapper(self.model) else self.model
+
+    @master_only
+    def dump_config(self) -> None:
+        """Write the whole config into the work folder."""
+        name = Path(self.cfg.filename).stem if self.cfg.filename else self.timestamp
+        atomic_write_text(Path(self.work_dir) / f'{name}.py', self.cfg.pretty_text)
 
     # Saving ---------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 A further set is one entry in :data:`PHANTOM_SETS`.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,8 +31,8 @@ class Option:
     name: str
     default: Any
     help: str
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: float = -math.inf
+    maximum: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ PHANTOM_SETS: dict[str, PhantomSet] = {
         size_help='width of a training photograph (2124 in REFUGE); the others shrink alike',
         options=(
             Option('glaucoma_share', 0.1, 'share of glaucoma per split', 0, 1),
-            Option('split_ratio', (1.0, 1.0, 1.0), 'relative sizes of train, val, test', 0),
+            Option('split_ratio', (1.0, 1.0, 1.0), 'relative sizes of train, val, test', 0.01),
             Option('nested_test_masks', False, 'put test masks into folders G and N'),
         ),
     ),

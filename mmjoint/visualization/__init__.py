@@ -1,3 +1,4 @@
 from .joint_visualizer import JointVisualizer
+from .report import write_report
 
-__all__ = ['JointVisualizer']
+__all__ = ['JointVisualizer', 'write_report']

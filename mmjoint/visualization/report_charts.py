@@ -146,8 +146,9 @@ def chart(
         parts.append(_line(axes, entry, index))
     described = f'{title}: {y_label} over {x_label}'
     legend = ''.join(
-        f'<li><svg class="key" viewBox="0 0 26 10" aria-hidden="true"><line class="line s{index % 8}"'
-        f'{_dash(index)} x1="0" x2="26" y1="5" y2="5"/></svg>{html.escape(entry.name)}</li>'
+        '<li><svg class="key" viewBox="0 0 26 10" aria-hidden="true">'
+        f'<line class="line s{index % 8}"{_dash(index)} x1="0" x2="26" y1="5" y2="5"/></svg>'
+        f'{html.escape(entry.name)}</li>'
         for index, entry in enumerate(series)
         if entry.name
     )

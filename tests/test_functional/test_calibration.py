@@ -45,9 +45,7 @@ def test_ece_against_torchmetrics_and_in_parts(num_bins):
 def test_brier_and_nll():
     probs, labels = np.array([[0.2, 0.8], [0.6, 0.4]]), np.array([1, 1])
     np.testing.assert_allclose(brier_score(probs, labels), [0.08, 0.72])
-    np.testing.assert_allclose(
-        negative_log_likelihood(probs, labels), [-np.log(0.8), -np.log(0.4)]
-    )
+    np.testing.assert_allclose(negative_log_likelihood(probs, labels), [-np.log(0.8), -np.log(0.4)])
     rng = np.random.default_rng(0)
     probs, labels = rng.dirichlet(np.ones(2), 50), rng.integers(0, 2, 50)
     expected = 2 * brier_score_loss(labels, probs[:, 1])

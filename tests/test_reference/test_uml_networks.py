@@ -184,19 +184,14 @@ def build(name, *, fused, channels_last=True, width=64, num_classes=3, num_cls_c
         for key in cfg[part]:
             if key.endswith('channels'):
                 cfg[part][key] = scaled(cfg[part][key])
-        if part in ('backbone', 'seg_backbone', 'neck', 'mutual_head', 'decode_head'):
-            if cfg[part].type != 'ReliableMaskHead':
-                cfg[part].fused = fused
+        cfg[part].fused = fused
         if 'num_classes' in cfg[part]:
             cfg[part].num_classes = num_cls_classes if part == 'cls_head' else num_classes
     for part in ('mutual_head', 'cls_head'):
         for key in ('loss_evidential', 'loss'):
             if key in cfg[part]:
                 cfg[part][key].fused = fused
-    model = MODELS.build(cfg)
-    if channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    return model
+    return MODELS.build(cfg)
 
 
 def samples(labels, targets):

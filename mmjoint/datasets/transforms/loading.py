@@ -1,3 +1,4 @@
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from mmjoint.registry import TRANSFORMS
 from mmjoint.utils.errors import UserError
 
 IGNORED = 255
+_PNG = b'\x89PNG\r\n\x1a\n'
 
 
 @TRANSFORMS.register_module()
@@ -155,20 +157,38 @@ def _decode(path: str, flags: int, check: Callable[[str, bytes], None] | None = 
 
 
 def _check_whole(path: str, data: bytes) -> None:
-    # OpenCV fills up a truncated JPEG or PNG and only mutters about it on stderr.
-    jpeg = data.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-1024:]
-    png = data.startswith(b'\x89PNG') and b'IEND' not in data[-1024:]
-    if jpeg or png:
+    # OpenCV fills up a truncated file and only mutters about it on stderr.
+    if data.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-1024:]:
+        whole = False
+    elif data.startswith(_PNG):
+        whole = _is_whole_png(data)
+    else:
+        return
+    if not whole:
         raise UserError(
-            f'{path}: expected a whole image file, found one that ends after {len(data)} bytes '
-            'without its end mark; replace the file'
+            f'{path}: expected a whole image file, found one of {len(data)} bytes that is '
+            'truncated or damaged; replace the file'
         )
+
+
+def _is_whole_png(data: bytes) -> bool:
+    """Walk through the chunks of a PNG (length, type, data, checksum) up to its end mark."""
+    start = len(_PNG)
+    while start + 12 <= len(data):
+        stop = start + 8 + int.from_bytes(data[start : start + 4], 'big')
+        checksum = int.from_bytes(data[stop : stop + 4], 'big')
+        if stop + 4 > len(data) or zlib.crc32(data[start + 4 : stop]) != checksum:
+            return False
+        if data[start + 4 : start + 8] == b'IEND':
+            return True
+        start = stop + 4
+    return False
 
 
 def _check_mask_header(path: str, data: bytes) -> None:
     # OpenCV spreads masks of 1, 2 and 4 bits over 0..255 and looks up palettes, which would
     # change the class numbers without a word.
-    if data.startswith(b'\x89PNG') and len(data) > 25:
+    if data.startswith(_PNG):
         depth, kind = data[24], data[25]
         if depth != 8 or kind != 0:
             name = {0: 'grey', 2: 'RGB', 3: 'palette', 4: 'grey with alpha', 6: 'RGBA'}.get(kind)

@@ -1,5 +1,6 @@
 import os.path as osp
 import re
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,20 @@ _LEFT_OVER = re.compile(r'\.(epoch_\d+|iter_\d+|best_.*|last_checkpoint)\.[a-z0-
 class JointCheckpointHook(CheckpointHook):
     """Save checkpoints so that at every moment a whole one is there.
 
-    Takes the arguments of :class:`mmengine.hooks.CheckpointHook`. Unlike it, this hook writes the
-    new file before it removes the old one, writes ``last_checkpoint`` whole or not at all, knows
-    in which direction the metrics of this project are better, and does not add checkpoints out of
-    turn when a best one was found. ``out_dir`` must stay unset: all files are in the work folder.
+    Unlike mmengine's hook, this one writes the new file before it removes the old one, writes
+    ``last_checkpoint`` whole or not at all, knows in which direction the metrics of this project
+    are better, and does not add checkpoints out of turn when a best one was found.
+
+    Args:
+        interval: Save every so many epochs or iterations; -1 saves the last one only.
+        by_epoch: Count epochs; ``False`` counts iterations, in training by epochs too.
+        max_keep_ckpts: Keep the newest so many; -1 keeps all.
+        save_last: Save at the end of training, whatever the interval.
+        save_begin: No checkpoint before this epoch or iteration.
+        save_best: Result key, or keys, whose best checkpoints are kept besides.
+        rule: ``'greater'`` or ``'less'``, for each of ``save_best``; ``None`` goes by the key.
+        save_optimizer: Store the optimizer; needed to resume.
+        save_param_scheduler: Store the schedulers; needed to resume.
     """
 
     _default_greater_keys = [
@@ -49,37 +60,64 @@ class JointCheckpointHook(CheckpointHook):
         'ause',
     ]
 
+    def __init__(
+        self,
+        interval: int = -1,
+        by_epoch: bool = True,
+        max_keep_ckpts: int = -1,
+        save_last: bool = True,
+        save_begin: int = 0,
+        save_best: str | list[str] | None = None,
+        rule: str | list[str] | None = None,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+    ) -> None:
+        if interval == 0 or interval < -1 or max_keep_ckpts == 0 or max_keep_ckpts < -1:
+            raise ValueError(
+                f'interval and max_keep_ckpts must be -1 or at least 1, got {interval} and '
+                f'{max_keep_ckpts}'
+            )
+        # The folder, file backend and publishing options of the base class stay unused.
+        super().__init__(
+            interval=interval,
+            by_epoch=by_epoch,
+            max_keep_ckpts=max_keep_ckpts,
+            save_last=save_last,
+            save_begin=save_begin,
+            save_best=save_best,
+            rule=rule,
+            save_optimizer=save_optimizer,
+            save_param_scheduler=save_param_scheduler,
+        )
+
     def before_train(self, runner: Any) -> None:
-        """Take over what a resumed checkpoint knows, and clear what a killed process left."""
-        for name in ('out_dir', 'backend_args', 'file_client_args'):
-            if getattr(self, name) is not None:
-                raise UserError(
-                    f'default_hooks.checkpoint.{name}: got {getattr(self, name)}; checkpoints are '
-                    'files of the work folder, set work_dir instead'
-                )
-        super().before_train(runner)
-        # The message hub knows bare names, so that a work folder can be moved.
-        if getattr(self, 'best_ckpt_path', None):
-            self.best_ckpt_path = osp.join(self.out_dir, self.best_ckpt_path)
-        for key, name in getattr(self, 'best_ckpt_path_dict', {}).items():
-            self.best_ckpt_path_dict[key] = osp.join(self.out_dir, name) if name else None
+        """Take over what a resumed checkpoint knows, and clear what killed processes left."""
+        self.out_dir = runner.work_dir
+        kept = list(runner.message_hub.get_info('keep_ckpt_ids', []))
+        if self.max_keep_ckpts > 0:
+            self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
+            self._remove(kept[: -self.max_keep_ckpts])
         if is_main_process():
             for path in Path(self.out_dir).glob('.*'):
                 if _LEFT_OVER.fullmatch(path.name):
                     path.unlink(missing_ok=True)
 
+    def _remove(self, steps: list[int]) -> None:
+        if is_main_process():
+            for step in steps:
+                Path(self.out_dir, self.filename_tmpl.format(step)).unlink(missing_ok=True)
+
     def _save_checkpoint_with_step(self, runner: Any, step: int, meta: dict[str, Any]) -> None:
         dropped = []
         if self.max_keep_ckpts > 0:
             kept = list(self.keep_ckpt_ids)
-            if not kept or kept[-1] != step:
+            if step not in kept[-1:]:
                 kept.append(step)
             # Stored before the oldest one is removed: if the process dies in between, the resumed
             # one removes it (before_train cuts the list).
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             dropped = kept[: -self.max_keep_ckpts]
-            self.keep_ckpt_ids.clear()
-            self.keep_ckpt_ids.extend(kept[-self.max_keep_ckpts :])
+            self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = osp.join(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', filename)
@@ -93,8 +131,7 @@ class JointCheckpointHook(CheckpointHook):
         )
         if is_main_process():
             atomic_write_text(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
-            for old in dropped:
-                Path(self.out_dir, self.filename_tmpl.format(old)).unlink(missing_ok=True)
+        self._remove(dropped)
 
     def _save_best_checkpoint(self, runner: Any, metrics: Mapping[str, float]) -> None:
         if not self.save_best:
@@ -132,13 +169,9 @@ class JointCheckpointHook(CheckpointHook):
             return False
         before = hub.get_info(f'best_ckpt{suffix}')
         name = f'best_{key}_{self.filename_tmpl.format(done)}'.replace('/', '_')
-        path = osp.join(self.out_dir, name)
         hub.update_info(f'best_score{suffix}', float(score))
+        # A bare name, so that a work folder can be moved.
         hub.update_info(f'best_ckpt{suffix}', name)
-        if suffix:
-            self.best_ckpt_path_dict[key] = path
-        else:
-            self.best_ckpt_path = path
         runner.save_checkpoint(
             self.out_dir,
             name,

@@ -1,10 +1,12 @@
 from .calibration_metric import CalibrationMetric
+from .case_records import CaseRecords
 from .classification_metric import ClassificationMetric
 from .segmentation_metric import SegmentationMetric
 from .uncertainty_metric import UncertaintyMetric
 
 __all__ = [
     'CalibrationMetric',
+    'CaseRecords',
     'ClassificationMetric',
     'SegmentationMetric',
     'UncertaintyMetric',

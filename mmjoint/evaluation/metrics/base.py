@@ -4,12 +4,17 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+import torch
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
+from torch import Tensor
 
 from mmjoint.utils.errors import UserError
 
 _NO_LABELS = '_no_labels'
+# The item of an unlabelled sample. Not None: mmengine drops None when it gathers from several
+# ranks, and samples that a rank repeated to fill up would then count instead.
+_UNLABELLED: dict = {}
 
 
 class JointMetric(BaseMetric):
@@ -65,7 +70,7 @@ class JointMetric(BaseMetric):
         return any(fnmatchcase(key, pattern) for pattern in self.eval_keys.get(name, ()))
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Append one item per sample; ``None`` for an unlabelled one.
+        """Append one item per sample; an empty one for an unlabelled sample.
 
         Args:
             data_batch: Not used.
@@ -73,7 +78,7 @@ class JointMetric(BaseMetric):
         """
         for sample in data_samples:
             labelled = self.label_key in sample
-            self.results.append(self.process_sample(sample) if labelled else None)
+            self.results.append(self.process_sample(sample) if labelled else _UNLABELLED)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute the results of the labelled samples.
@@ -81,7 +86,7 @@ class JointMetric(BaseMetric):
         Args:
             results: The items of all samples, in the order of the data set.
         """
-        items = [item for item in results if item is not None]
+        items = [item for item in results if item]
         if not items:
             # Only rank 0 comes here. The others wait for its answer, so the error is raised where
             # all ranks have it, in `evaluate`.
@@ -164,7 +169,11 @@ class JointMetric(BaseMetric):
                 f'({sample.get("img_path", "no img_path")}); use a model that gives it or remove '
                 'this metric'
             )
-        return value.detach().cpu().numpy() if hasattr(value, 'detach') else np.asarray(value)
+        if not isinstance(value, Tensor):
+            return np.asarray(value)
+        # NumPy has no bfloat16, and half precision is too coarse for what follows.
+        half = value.dtype in (torch.float16, torch.bfloat16)
+        return (value.float() if half else value).detach().cpu().numpy()
 
     def case_of(self, sample: dict, key: str | None) -> str | None:
         """Read what a sample is grouped by.
@@ -182,6 +191,28 @@ class JointMetric(BaseMetric):
             )
         return str(sample[key])
 
+    def known_pixels(self, sample: dict, gt: np.ndarray, ignore_index: int) -> np.ndarray:
+        """Pixels whose class the reference mask tells.
+
+        Ignored pixels do not count; nor does the background of an image of which only some
+        classes are annotated, since any other class may hide there.
+
+        Args:
+            sample: The sample as a dict.
+            gt: Its reference class ids.
+            ignore_index: Value of pixels without a class.
+
+        Returns:
+            bool, the shape of ``gt``.
+        """
+        known = gt != ignore_index
+        annotated = sample.get('annotated_classes')
+        if annotated is not None:
+            foreground = range(1, len(self.names_of('classes')))
+            if not set(foreground) <= set(annotated):
+                known &= gt != 0
+        return known
+
     def check_shape(self, found: tuple[int, ...], expected: tuple[int, ...], sample: dict) -> None:
         """Check that a predicted map has the size of the reference mask.
 
@@ -196,8 +227,8 @@ class JointMetric(BaseMetric):
             )
 
     @abstractmethod
-    def process_sample(self, sample: dict) -> Any:
-        """Reduce one labelled sample to a small item of plain CPU values."""
+    def process_sample(self, sample: dict) -> dict:
+        """Reduce one labelled sample to a small item, not empty, of plain CPU values."""
 
     @abstractmethod
     def compute(self, items: list) -> Mapping[str, float]:

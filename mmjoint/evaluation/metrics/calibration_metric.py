@@ -24,7 +24,7 @@ class CalibrationMetric(JointMetric):
     Results (keys after the prefix ``cls/`` or ``seg/``): ``ECE`` (expected calibration error, bins
     of equal width), ``Brier`` (sum over classes of squared errors, in [0, 2]), ``NLL`` (nats).
     For ``task='cls'`` they are means over images, from ``pred_score``; for ``task='seg'`` means
-    over all pixels of the data set (ignored ones left out), from softmax(``seg_logits``).
+    over all pixels of the data set whose class is known, from softmax(``seg_logits``).
 
     Args:
         task: ``cls`` or ``seg``.
@@ -61,17 +61,17 @@ class CalibrationMetric(JointMetric):
         if self.task == 'cls':
             probs = self.take(sample, 'pred_score').reshape(1, -1).astype(float)
             labels = self.take(sample, 'gt_label').reshape(-1)[:1]
+            confidence, pred = probs.max(1), probs.argmax(1)
         else:
             logits = torch.from_numpy(self.take(sample, 'seg_logits', 'data'))
             gt = self.take(sample, 'gt_sem_seg', 'data')[0]
             self.check_shape(tuple(logits.shape[1:]), gt.shape, sample)
-            labels = gt.reshape(-1)
-            kept = labels != self.ignore_index
-            probs = logits.float().softmax(0).flatten(1).T.numpy()[kept]
-            labels = labels[kept]
-        bins = calibration_bins(
-            probs.max(1, initial=0.0), probs.argmax(1) == labels, num_bins=self.num_bins
-        )
+            kept = self.known_pixels(sample, gt, self.ignore_index).reshape(-1)
+            labels = gt.reshape(-1)[kept]
+            by_class = logits.float().softmax(0).flatten(1)
+            confidence, pred = (each.numpy()[kept] for each in by_class.max(0))
+            probs = by_class.T.numpy()[kept]
+        bins = calibration_bins(confidence, pred == labels, num_bins=self.num_bins)
         return {
             'bins': bins,
             'brier': float(brier_score(probs, labels).sum()),

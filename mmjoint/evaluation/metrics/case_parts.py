@@ -20,7 +20,11 @@ def take_field(sample: dict, name: str, key: str) -> Any:
 
 def to_numpy(value: Any) -> np.ndarray:
     """Give a tensor of any device, or anything array-like, as an array."""
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if not isinstance(value, Tensor):
+        return np.asarray(value)
+    # NumPy has no bfloat16.
+    value = value.detach().cpu()
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _label(value: Any) -> int | None:
@@ -117,6 +121,17 @@ def encode_thumbnail(plane: np.ndarray, kind: str, size: int) -> bytes:
         plane = plane[:, :, ::-1] if plane.shape[-1] == 3 else plane[:, :, 0]
         return cv2.imencode('.jpg', plane, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
     return cv2.imencode('.png', plane)[1].tobytes()
+
+
+def stack_tables(tables: list[np.ndarray | None]) -> np.ndarray:
+    """Stack tables of one case each; absent ones are 0, smaller ones are filled up with 0."""
+    present = [table for table in tables if table is not None]
+    shape = tuple(np.max([table.shape for table in present], axis=0))
+    stacked = np.zeros((len(tables), *shape), present[0].dtype)
+    for row, table in zip(stacked, tables, strict=True):
+        if table is not None:
+            row[tuple(slice(length) for length in table.shape)] = table
+    return stacked
 
 
 def case_order(item: dict) -> tuple:

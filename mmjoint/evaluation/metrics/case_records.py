@@ -22,6 +22,7 @@ from .case_parts import (
     map_means,
     right_wrong_histograms,
     slice_of_interest,
+    stack_tables,
     take_field,
     to_numpy,
     uncertainty_maps,
@@ -56,7 +57,9 @@ class CaseRecords(BaseMetric):
             cases out.
         empty_dice: Dice where both masks are empty; ``None`` leaves such cases out.
         ignore_index: Value of the ground truth that marks pixels without annotation.
-        collect_device, prefix, collect_dir: See :class:`mmengine.evaluator.BaseMetric`.
+        prefix: See :class:`~mmjoint.evaluation.metrics.base.JointMetric`.
+        collect_device: See :class:`~mmjoint.evaluation.metrics.base.JointMetric`.
+        collect_dir: See :class:`~mmjoint.evaluation.metrics.base.JointMetric`.
     """
 
     default_prefix = 'cases'
@@ -72,7 +75,7 @@ class CaseRecords(BaseMetric):
         empty_distance: float | None = 10.0,
         empty_dice: float | None = 0.0,
         ignore_index: int = 255,
-        collect_device: str = 'cpu',
+        collect_device: str = 'gpu',
         prefix: str | None = None,
         collect_dir: str | None = None,
     ) -> None:
@@ -115,11 +118,9 @@ class CaseRecords(BaseMetric):
         items = sorted(results, key=case_order)
         drop_pictures(items, self.max_pictures)
         names = sorted({name for item in items for name in item['tables']})
-        tables = {}
-        for name in names:
-            like = next(item['tables'][name] for item in items if name in item['tables'])
-            empty = np.zeros_like(like)
-            tables[name] = np.stack([item['tables'].get(name, empty) for item in items])
+        tables = {
+            name: stack_tables([item['tables'].get(name) for item in items]) for name in names
+        }
         archive = CaseArchive(
             info=self._info(items),
             cases=[item['record'] for item in items],
@@ -160,22 +161,23 @@ class CaseRecords(BaseMetric):
         num_classes = self._num_classes(logits, gt, pred)
         maps = uncertainty_maps(sample, logits)
         tables: dict[str, np.ndarray] = {}
-        valid = None
         if gt is not None and pred is not None:
             if gt.shape != pred.shape:
                 raise ValueError(
                     f'{record["img_path"]}: gt_sem_seg is {gt.shape}, pred_sem_seg {pred.shape}; '
                     'predictions must come at the size of the ground truth'
                 )
-            valid = self._valid(gt, pred, sample.get('annotated_classes'))
+            annotated = sample.get('annotated_classes')
             tables['confusion'] = confusion_matrix(
-                pred[valid], gt[valid], num_classes, ignore_index=None
+                pred, gt, num_classes, ignore_index=self.ignore_index
             )
-            record.update(self._overlap(tables['confusion'], gt, pred, valid, sample, num_classes))
-            right = (gt == pred)[valid]
+            record.update(self._overlap(tables['confusion'], gt, pred, annotated))
+            known = self._known(gt, annotated, num_classes)
+            right = (gt == pred)[known]
+            record.update(num_pixels=right.size, num_wrong_pixels=int((~right).sum()))
             if logits is not None:
                 probs = torch.as_tensor(logits).detach().cpu().float().softmax(0)
-                confidence = probs.max(0).values.numpy()[valid]
+                confidence = probs.max(0).values.numpy()[known]
                 finite = np.isfinite(confidence)
                 tables['calibration'] = calibration_bins(
                     np.clip(confidence[finite], 0, 1), right[finite], num_bins=self.num_bins
@@ -183,7 +185,7 @@ class CaseRecords(BaseMetric):
             for measure, values in maps.items():
                 upper = uncertainty_upper_bound(measure, num_classes)
                 tables[f'uncertainty/{measure}'] = right_wrong_histograms(
-                    values[valid], right, upper
+                    values[known], right, upper
                 )
         else:
             record.update(dice=None, assd=None, num_pixels=None, num_wrong_pixels=None)
@@ -210,34 +212,31 @@ class CaseRecords(BaseMetric):
         ]
         return max([1, *largest]) + 1
 
-    def _valid(
-        self, gt: np.ndarray, pred: np.ndarray, annotated: Sequence[int] | None
+    def _known(
+        self, gt: np.ndarray, annotated: Sequence[int] | None, num_classes: int
     ) -> np.ndarray:
-        """Give the pixels whose prediction can be judged.
+        """Give the pixels whose class the reference tells.
 
-        Where only some classes are annotated, the others hide in the background: there a
-        prediction of an unannotated class is neither right nor wrong.
+        Where only some classes are annotated, any other may hide in the background.
         """
-        valid = gt != self.ignore_index
-        if annotated is not None:
-            valid &= (gt != 0) | (pred == 0) | np.isin(pred, list(annotated))
-        return valid
+        known = gt != self.ignore_index
+        if annotated is not None and not set(range(1, num_classes)) <= set(annotated):
+            known &= gt != 0
+        return known
 
     def _overlap(
         self,
         confusion: np.ndarray,
         gt: np.ndarray,
         pred: np.ndarray,
-        valid: np.ndarray,
-        sample: dict,
-        num_classes: int,
+        annotated: Sequence[int] | None,
     ) -> dict[str, Any]:
         """Measure every annotated region: class or union of classes, without background."""
         names = [str(name) for name in (self.dataset_meta or {}).get('classes') or ()]
-        names += [f'class {index}' for index in range(len(names), num_classes)]
+        names += [f'class {index}' for index in range(len(names), len(confusion))]
         regions = {name: (index,) for index, name in enumerate(names)} | self.unions
-        annotated = sample.get('annotated_classes')
-        known = set(range(num_classes)) if annotated is None else set(annotated)
+        known = set(range(len(names))) if annotated is None else set(annotated)
+        counted = gt != self.ignore_index
         dice: dict[str, float | None] = {}
         assd: dict[str, float | None] = {}
         for name, ids in regions.items():
@@ -247,16 +246,10 @@ class CaseRecords(BaseMetric):
             value = float(dice_from_counts(counts, empty=None)[0])
             dice[name] = None if np.isnan(value) else value
             if self.with_surface:
-                masks = [np.isin(labels, ids) & valid for labels in (pred, gt)]
+                masks = [np.isin(labels, ids) & counted for labels in (pred, gt)]
                 distances = surface_distances(*masks)
                 assd[name] = None if distances is None else assd_from_distances(distances)
-        wrong = confusion.sum() - np.trace(confusion)
-        return {
-            'dice': dice,
-            'assd': assd if self.with_surface else None,
-            'num_pixels': int(confusion.sum()),
-            'num_wrong_pixels': int(wrong),
-        }
+        return {'dice': dice, 'assd': assd if self.with_surface else None}
 
     def _pictures(
         self,

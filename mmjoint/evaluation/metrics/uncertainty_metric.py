@@ -21,7 +21,7 @@ class UncertaintyMetric(JointMetric):
     - ``mean_uncertainty.m``, ``mean_uncertainty_right.m``, ``mean_uncertainty_wrong.m``.
 
     A pixel counts in a histogram with a relative resolution of 1/256 (equal bins are ties), so
-    that memory does not grow with the number of pixels. Ignored pixels are left out.
+    that memory does not grow with the number of pixels. Pixels of unknown class are left out.
 
     Args:
         task: ``seg`` reads ``seg_uncertainty``, ``cls`` reads ``cls_uncertainty``.
@@ -64,7 +64,7 @@ class UncertaintyMetric(JointMetric):
         gt = self.take(sample, 'gt_sem_seg', 'data')[0]
         self.check_shape(pred.shape, gt.shape, sample)
         self.check_shape(values.shape, gt.shape, sample)
-        kept = gt != self.ignore_index
+        kept = self.known_pixels(sample, gt, self.ignore_index)
         values, wrong = values[kept], (pred != gt)[kept]
         if not np.isfinite(values).all():
             raise ValueError(

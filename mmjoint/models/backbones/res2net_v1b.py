@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from mmpretrain.models import Res2Net
 from mmpretrain.models.backbones.res2net import Bottle2neck
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mmjoint.registry import MODELS
 
@@ -45,6 +46,8 @@ class Res2NetV1b(Res2Net):
         pretrained: Local file of ImageNet weights (``res2net50_v1b_26w_4s-*.pth``), or None to
             start from scratch, which a warning tells.
         fused: Fold the frozen norms into the convolutions (same result, less time and memory).
+        recompute: Keep only the blocks' outputs for the backward pass and compute their inner maps
+            anew (same result, less memory, a second forward pass of the blocks).
 
     Shape:
         - x: ``(B, 3, H, W)``, H and W multiples of 8.
@@ -53,7 +56,12 @@ class Res2NetV1b(Res2Net):
     """
 
     def __init__(
-        self, *, base_channels: int = 64, pretrained: str | None = None, fused: bool = True
+        self,
+        *,
+        base_channels: int = 64,
+        pretrained: str | None = None,
+        fused: bool = True,
+        recompute: bool = False,
     ) -> None:
         super().__init__(
             depth=50,
@@ -73,6 +81,7 @@ class Res2NetV1b(Res2Net):
         freeze_batch_norms(self)
         self.pretrained = pretrained
         self.fused = fused
+        self.recompute = recompute
         self.out_channels = tuple(base_channels * factor for factor in (1, 4, 8, 16))
 
     def init_weights(self) -> None:
@@ -88,7 +97,12 @@ class Res2NetV1b(Res2Net):
         x = self.maxpool(x)
         for name in self.res_layers:
             for block in getattr(self, name):
-                x = self._block(block, x)
+                if self.recompute and torch.is_grad_enabled():
+                    x = checkpoint(
+                        self._block, block, x, use_reentrant=False, preserve_rng_state=False
+                    )
+                else:
+                    x = self._block(block, x)
             outputs.append(x)
         return tuple(outputs)
 
@@ -110,4 +124,4 @@ class Res2NetV1b(Res2Net):
         if block.downsample is not None:
             pool, conv, norm = block.downsample
             x = conv_frozen_bn(pool(x), conv, norm, relu=False, fused=fused)
-        return F.relu(out + x)
+        return F.relu(out + x, inplace=fused)

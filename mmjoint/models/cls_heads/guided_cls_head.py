@@ -1,3 +1,5 @@
+from typing import Literal
+
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -25,6 +27,7 @@ class GuidedClsHead(BaseModule):
         stage_dropout: Channel dropout after each separable stage.
         guide_dropout: Channel dropout of the guide's convolutions.
         guide_dropout_at: See ``DoubleConv``.
+        fused: Keep less for the backward pass (same result).
 
     Shape:
         - feat: ``(B, in_channels, H, W)``; guide: ``(B, guide_channels, H, W)``.
@@ -41,13 +44,18 @@ class GuidedClsHead(BaseModule):
         loss: ConfigType,
         stage_dropout: float = 0.1,
         guide_dropout: float = 0.1,
-        guide_dropout_at: str = 'end',
+        guide_dropout_at: Literal['end', 'each'] = 'end',
+        fused: bool = True,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.loss_evidential = MODELS.build(loss)
         self.guide_conv = DoubleConv(
-            guide_channels, hidden_channels, dropout=guide_dropout, dropout_at=guide_dropout_at
+            guide_channels,
+            hidden_channels,
+            dropout=guide_dropout,
+            dropout_at=guide_dropout_at,
+            recompute=fused,
         )
         half = hidden_channels // 2
         stages = []

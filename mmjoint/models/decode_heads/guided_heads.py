@@ -92,7 +92,8 @@ class NavigatedHead(BaseGuidedHead):
     Args:
         in_channels: Channels of the encoder's maps, finest first: ``(b, 4b, 8b, 16b)``.
         dropout: Channel dropout of the convolution blocks.
-        fused: Sum weight blocks in place of tiling maps (same result).
+        fused: Sum weight blocks in place of tiling maps and keep less for the backward pass (same
+            result).
         kwargs of the base class: see there.
 
     Shape:
@@ -126,7 +127,9 @@ class NavigatedHead(BaseGuidedHead):
         self.navigators = nn.ModuleList(
             UncertaintyNavigator(c, c // base, fused=fused) for c in channels[:3]
         )
-        self.ups = nn.ModuleList(UpConv(2 * c, c, dropout=dropout) for c in channels[:3])
+        self.ups = nn.ModuleList(
+            UpConv(2 * c, c, dropout=dropout, recompute=fused) for c in channels[:3]
+        )
         self.out_conv = pointwise(base, num_classes)
 
     def forward(
@@ -154,6 +157,7 @@ class ReliableMaskHead(BaseGuidedHead):
         in_channels: Channels of the encoder's maps, finest first: ``(b, 2b, 4b, 8b)``.
         mixed_channels: Channels of the coarsest mixed map.
         dropout: Channel dropout of the convolution blocks and the lifted masks.
+        fused: Keep less for the backward pass (same result).
         kwargs of the base class: see there.
 
     Shape:
@@ -173,6 +177,7 @@ class ReliableMaskHead(BaseGuidedHead):
         loss_ce: ConfigType | None = None,
         dropout: float = 0.1,
         ignore_index: int = 255,
+        fused: bool = True,
     ) -> None:
         super().__init__(
             num_classes=num_classes,
@@ -185,7 +190,7 @@ class ReliableMaskHead(BaseGuidedHead):
         self.coarse_guard = ReliableMask(channels, num_classes, dropout=dropout)
         ups, outs = [], [pointwise(channels, num_classes)]
         for skip in reversed(in_channels[:3]):
-            ups.append(UpConcat(channels, skip, dropout=dropout))
+            ups.append(UpConcat(channels, skip, dropout=dropout, recompute=fused))
             channels = 2 * skip
             outs.append(pointwise(channels, num_classes))
         self.ups = nn.ModuleList(ups)

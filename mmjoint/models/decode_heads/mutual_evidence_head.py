@@ -108,7 +108,8 @@ class MutualEvidenceHead(BaseMutualEvidenceHead):
     Args:
         in_channels: Channels of the mixed maps, finest first: ``(b, 4b, 8b, 16b)``.
         dropout: Channel dropout of the convolution blocks.
-        fused: Compose consecutive pointwise maps (same result).
+        fused: Compose consecutive pointwise maps and keep less for the backward pass (same
+            result).
         kwargs of the base class: see there.
 
     Shape:
@@ -141,7 +142,9 @@ class MutualEvidenceHead(BaseMutualEvidenceHead):
         self.adjust = nn.ModuleList(
             pointwise(c_in, c) for c_in, c in zip(in_channels[1:], channels[1:], strict=True)
         )
-        self.ups = nn.ModuleList(UpConv(2 * c, c, dropout=dropout) for c in channels[:3])
+        self.ups = nn.ModuleList(
+            UpConv(2 * c, c, dropout=dropout, recompute=fused) for c in channels[:3]
+        )
         self.evidence_convs = nn.ModuleList(
             ComposedPointwise(c, c // 2, num_classes, fused=fused) for c in channels
         )
@@ -178,7 +181,8 @@ class SingleMutualEvidenceHead(BaseMutualEvidenceHead):
     Args:
         in_channels: Channels of the mixed maps, finest first: ``(b, 2b, 4b, 8b)``.
         dropout: Channel dropout of the convolution blocks.
-        fused: Compose consecutive pointwise maps (same result).
+        fused: Compose consecutive pointwise maps and keep less for the backward pass (same
+            result).
         kwargs of the base class: see there.
 
     Shape:
@@ -208,7 +212,7 @@ class SingleMutualEvidenceHead(BaseMutualEvidenceHead):
         ups = []
         channels = in_channels[3]
         for skip in reversed(in_channels[:3]):
-            ups.append(UpConcat(channels, skip, dropout=dropout))
+            ups.append(UpConcat(channels, skip, dropout=dropout, recompute=fused))
             channels = 2 * skip
         self.ups = nn.ModuleList(ups)
         self.evidence_conv = ComposedPointwise(channels, channels // 4, num_classes, fused=fused)

@@ -42,9 +42,8 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
             )
         self.memory_format = memory_format
 
-    def init_weights(self) -> None:
-        """Initialise, then lay the weights out in the chosen memory format."""
-        super().init_weights()
+    def lay_out(self) -> None:
+        """Lay the weights out in the chosen memory format; constructors call it last."""
         self.to(memory_format=INPUT_FORMATS[self.memory_format])
 
     def forward(

@@ -89,6 +89,7 @@ class UML(BaseJointModel):
         self.mutual_head: BaseModule = MODELS.build(mutual_head)
         self.decode_head: BaseModule = MODELS.build(decode_head)
         self.cls_head: BaseModule = MODELS.build(cls_head)
+        self.lay_out()
 
     def extract_feat(self, inputs: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """Give the maps of the classification and of the segmentation encoder."""

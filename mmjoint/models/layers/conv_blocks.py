@@ -1,10 +1,13 @@
 """Convolution blocks of the evidential joint networks."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .recompute import can_recompute, double_conv
 
 
 def pointwise(in_channels: int, out_channels: int) -> nn.Conv2d:
@@ -75,6 +78,18 @@ def pixel_sum(x: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(x.reshape(b, c, h * w), weight.reshape(b, -1, h * w).transpose(1, 2))
 
 
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _double(x: Tensor) -> Tensor:
+    return resample(x, 2)
+
+
+def _join(*maps: Tensor) -> Tensor:
+    return torch.cat(maps, 1)
+
+
 class DoubleConv(nn.Module):
     """Twice 3x3 convolution, batch norm and ReLU, with channel dropout.
 
@@ -83,6 +98,8 @@ class DoubleConv(nn.Module):
         out_channels: Channels of both convolutions' outputs.
         dropout: Probability to drop a channel.
         dropout_at: ``'end'`` drops once after the second ReLU, ``'each'`` after both.
+        recompute: Compute norm, ReLU and dropout anew in the backward pass in place of keeping
+            their outputs: same result, about half the memory.
 
     Shape:
         ``(B, in_channels, H, W)`` to ``(B, out_channels, H, W)``.
@@ -95,6 +112,7 @@ class DoubleConv(nn.Module):
         *,
         dropout: float = 0.1,
         dropout_at: Literal['end', 'each'] = 'end',
+        recompute: bool = True,
     ) -> None:
         super().__init__()
         if dropout_at not in ('end', 'each'):
@@ -105,9 +123,18 @@ class DoubleConv(nn.Module):
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.dropout2 = nn.Dropout2d(dropout)
+        self.recompute = recompute
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+    def forward(self, *sources: Tensor, prepare: Callable[..., Tensor] = _same) -> Tensor:
+        """Apply the block to ``prepare(*sources)``.
+
+        Args:
+            sources: The input, or what ``prepare`` makes it of.
+            prepare: Cheap function without parameters; its result need not be kept either.
+        """
+        if self.recompute and can_recompute((self.bn1, self.bn2), *sources):
+            return double_conv(prepare, self, *sources)
+        x = prepare(*sources)
         x = self.dropout1(F.relu(self.bn1(self.conv1(x)), inplace=True))
         return self.dropout2(F.relu(self.bn2(self.conv2(x)), inplace=True))
 
@@ -118,21 +145,26 @@ class UpConv(nn.Module):
     Args:
         in_channels: Channels of the small map.
         out_channels: Channels of the skip map and of the output; half of ``in_channels``.
+        dropout: Channel dropout of the convolutions.
+        recompute: See ``DoubleConv``.
 
     Shape:
         ``(B, in_channels, H, W)`` and skip ``(B, out_channels, 2H, 2W)`` to
         ``(B, out_channels, 2H, 2W)``.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, dropout: float = 0.1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, dropout: float = 0.1, recompute: bool = True
+    ) -> None:
         super().__init__()
-        self.conv1 = DoubleConv(in_channels, out_channels, dropout=dropout)
-        self.conv2 = DoubleConv(2 * out_channels, out_channels, dropout=dropout)
+        self.conv1 = DoubleConv(in_channels, out_channels, dropout=dropout, recompute=recompute)
+        self.conv2 = DoubleConv(
+            2 * out_channels, out_channels, dropout=dropout, recompute=recompute
+        )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Apply the block; in the joined map the enlarged one stands first."""
-        x = self.conv1(resample(x, 2))
-        return self.conv2(torch.cat([x, skip], 1))
+        return self.conv2(self.conv1(x, prepare=_double), skip, prepare=_join)
 
 
 class UpConcat(nn.Module):
@@ -141,19 +173,25 @@ class UpConcat(nn.Module):
     Args:
         in_channels: Channels of the small map.
         out_channels: Channels after the convolutions.
+        dropout: Channel dropout of the convolutions.
+        recompute: See ``DoubleConv``.
 
     Shape:
         ``(B, in_channels, H, W)`` and skip ``(B, C, 2H, 2W)`` to
         ``(B, C + out_channels, 2H, 2W)``, the skip map first.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, dropout: float = 0.1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, dropout: float = 0.1, recompute: bool = True
+    ) -> None:
         super().__init__()
-        self.conv = DoubleConv(in_channels, out_channels, dropout=dropout, dropout_at='each')
+        self.conv = DoubleConv(
+            in_channels, out_channels, dropout=dropout, dropout_at='each', recompute=recompute
+        )
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Apply the block."""
-        return torch.cat([skip, self.conv(resample(x, 2))], 1)
+        return torch.cat([skip, self.conv(x, prepare=_double)], 1)
 
 
 class SeparableConv(nn.Module):

@@ -1,0 +1,194 @@
+"""Test a checkpoint: the program behind ``tools/test.py``."""
+
+import argparse
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.dist import is_main_process
+
+from mmjoint.engine import JointRunner
+from mmjoint.engine.checkpoint import read_checkpoint, read_meta
+from mmjoint.evaluation.eval_names import resolve_names, restrict_evaluator, select_metrics
+from mmjoint.utils.errors import UserError
+from mmjoint.utils.io import atomic_write_json
+
+from .config import building
+from .failures import is_launched, main_speaks, speaking_once
+from .running import (
+    add_common_arguments,
+    build_metrics,
+    build_runner,
+    check_data,
+    join_processes,
+    prepare_config,
+    use_deterministic_settings,
+)
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line of ``tools/test.py``."""
+    parser = argparse.ArgumentParser(prog='tools/test.py', description='Test a checkpoint.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint of the model that the config describes')
+    add_common_arguments(parser)
+    parser.add_argument(
+        '--eval',
+        nargs='+',
+        metavar='NAME',
+        help='compute and print these only: mIoU mDice ASSD AUC ACC F1 ECE ...',
+    )
+    parser.add_argument('--uq', metavar='NAME', help='uncertainty method (none to choose yet)')
+    parser.add_argument('--out', metavar='FILE', help='also write the metrics to this .json file')
+    parser.add_argument('--show-dir', metavar='DIR', help='draw every test sample into DIR')
+    parser.add_argument(
+        '--report', action='store_true', help='write an HTML report beside the metrics'
+    )
+    return parser.parse_args(argv)
+
+
+def prepare(args: argparse.Namespace) -> Config:
+    """Make the config of a test from the command line, and check it without side effects.
+
+    Raises:
+        UserError: If there is a mistake in it.
+    """
+    if args.uq is not None:
+        raise UserError(
+            f'--uq {args.uq}: no uncertainty method can be chosen at test time in this version; '
+            'leave --uq out, a model that measures its uncertainty itself does so without it'
+        )
+    if args.out is not None and Path(args.out).suffix != '.json':
+        raise UserError(f'--out {args.out}: expected a name that ends in .json')
+    cfg = prepare_config(args, training=False)
+    read_checkpoint(args.checkpoint)
+    if args.eval is not None:
+        with building(cfg):
+            resolve_names(build_metrics(cfg.test_evaluator), args.eval)
+    if args.show_dir is not None:
+        hooks = dict(cfg.get('default_hooks') or {})
+        drawing = dict(hooks.get('prediction_images') or {'type': 'PredictionImageHook'})
+        hooks['prediction_images'] = {**drawing, 'show_dir': args.show_dir}
+        cfg.default_hooks = hooks
+    if args.report:
+        _add_case_records(cfg)
+    cfg.load_from, cfg.resume = None, False
+    return cfg
+
+
+def _add_case_records(cfg: Config) -> None:
+    """Let the evaluator keep the cases that the report shows, with the config's regions."""
+    evaluator = cfg.test_evaluator
+    holder = evaluator if isinstance(evaluator, dict) and 'metrics' in evaluator else None
+    metrics = evaluator['metrics'] if holder is not None else evaluator
+    metrics = list(metrics) if isinstance(metrics, list | tuple) else [metrics]
+    if any(metric.get('type') == 'CaseRecords' for metric in metrics):
+        return
+    unions = next((metric['unions'] for metric in metrics if metric.get('unions')), None)
+    records: dict[str, Any] = {'type': 'CaseRecords'}
+    if unions is not None:
+        records['unions'] = unions
+    metrics.append(records)
+    if holder is not None:
+        cfg.test_evaluator = {**holder, 'metrics': metrics}
+    else:
+        cfg.test_evaluator = metrics
+
+
+def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
+    """Test as a checked config says and write the results.
+
+    Returns:
+        The metrics, chosen by ``--eval`` where given.
+    """
+    use_deterministic_settings(cfg)
+    join_processes(cfg)
+    runner = build_runner(cfg)
+    runner.load_checkpoint(args.checkpoint, strict=True)
+    with building(cfg):
+        evaluator = runner.test_loop.evaluator
+    if args.eval is not None:
+        restrict_evaluator(evaluator, args.eval)
+    case_dir = Path(runner.log_dir) / 'cases'
+    for metric in evaluator.metrics:
+        if args.report and type(metric).__name__ == 'CaseRecords':
+            metric.out_dir = str(case_dir)
+    results = runner.test()
+    if args.eval is not None:
+        results = select_metrics(results, evaluator.metrics, args.eval)
+    if is_main_process():
+        _write_results(runner, results, args, case_dir)
+    return results
+
+
+def _plain(results: dict[str, float]) -> dict[str, float | None]:
+    """Give results as JSON knows them: what is not defined (NaN) or not finite becomes null."""
+    return {
+        key: float(value) if math.isfinite(float(value)) else None
+        for key, value in results.items()
+    }
+
+
+def _write_results(
+    runner: JointRunner, results: dict[str, float], args: argparse.Namespace, case_dir: Path
+) -> None:
+    plain = _plain(results)
+    for key, value in plain.items():
+        runner.logger.info(f'{key}: {"not defined" if value is None else f"{value:.4f}"}')
+    files = [Path(runner.log_dir) / 'metrics.json']
+    if args.out is not None:
+        files.append(Path(args.out))
+    for file in files:
+        atomic_write_json(file, plain)
+        runner.logger.info(f'metrics are in {file}')
+    if args.show_dir is not None:
+        runner.logger.info(f'drawings are in {args.show_dir}')
+    if args.report:
+        runner.logger.info(f'report is in {_write_report(runner, results, args, case_dir)}')
+
+
+def _write_report(
+    runner: JointRunner, results: dict[str, float], args: argparse.Namespace, case_dir: Path
+) -> Path:
+    # Only a test with --report needs matplotlib's figures.
+    from mmjoint.visualization.report import write_report
+
+    meta = read_meta(args.checkpoint)
+    name = Path(args.config).stem
+    info = {
+        'config': args.config,
+        'checkpoint': args.checkpoint,
+        'trained epochs': meta.get('epoch'),
+        'trained iterations': meta.get('iter'),
+        'training seed': meta.get('seed'),
+        'model': runner.model_name,
+        'test samples': len(runner.test_dataloader.dataset),
+        'date': time.strftime('%Y-%m-%d %H:%M'),
+    }
+    return write_report(
+        Path(runner.log_dir) / 'report.html',
+        case_dir,
+        results,
+        title=name,
+        train_log=_training_scalars(Path(args.checkpoint).parent),
+        info={key: str(value) for key, value in info.items() if value is not None},
+    )
+
+
+def _training_scalars(folder: Path) -> Path | None:
+    """Find the newest scalars of the training that wrote a checkpoint into ``folder``."""
+    found = sorted(folder.glob('*/vis_data/scalars.json'))
+    return found[-1] if found else None
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Test from the command line."""
+    args = parse_args(argv)
+    with speaking_once():
+        with main_speaks(args.launcher):
+            cfg = prepare(args)
+            if not is_launched():
+                check_data(cfg, training=False)
+        run(cfg, args)

@@ -1,0 +1,37 @@
+import json
+
+from .scripts import ispy1, make_phantoms, refuge
+
+
+def test_command_line_reaches_the_writer(tmp_path, cli, tree):
+    words = ('--num-cases', 8, '--seed', 6, '--size', 32, '--glaucoma-share', 0.5)
+    code, out, err = cli(
+        make_phantoms.main, 'refuge', tmp_path / 'a', *words, '--split-ratio', 2, 1, 1
+    )
+    assert (code, out, err) == (0, f'{tmp_path}/a: 8 cases\n', '')
+    info = json.loads((tmp_path / 'a' / 'phantom_info.json').read_text())
+    assert info['seed'] == 6 and info['size'] == 32 and info['phantom'] is True
+    assert info['options']['split_ratio'] == [2.0, 1.0, 1.0]
+    assert [case['split'] for case in info['cases']] == ['train'] * 4 + ['val'] * 2 + ['test'] * 2
+    assert sum(case['glaucoma'] for case in info['cases']) == 4
+    cli(make_phantoms.main, 'refuge', tmp_path / 'b', *words, '--split-ratio', 2, 1, 1)
+    assert tree(tmp_path / 'a') == tree(tmp_path / 'b')
+
+
+def test_overwrite_replaces_phantoms(tmp_path, cli):
+    for seed in (0, 1):
+        words = ('--num-cases', 3, '--size', 32, '--seed', seed, '--overwrite')
+        assert cli(make_phantoms.main, 'ispy1', tmp_path / 'raw', *words)[0] == 0
+        info = json.loads((tmp_path / 'raw' / 'phantom_info.json').read_text())
+        assert info['seed'] == seed
+    assert [path.name for path in tmp_path.iterdir()] == ['raw']
+
+
+def test_smallest_sets_can_be_prepared(tmp_path, cli):
+    words = ('--num-cases', 6, '--size', 32)
+    assert cli(make_phantoms.main, 'refuge', tmp_path / 'r', *words)[0] == 0
+    assert cli(refuge.main, tmp_path / 'r', tmp_path / 'refuge', '--size', 16)[0] == 0
+    assert cli(make_phantoms.main, 'ispy1', tmp_path / 'i', *words, '--pcr-share', 0.5)[0] == 0
+    assert cli(ispy1.main, tmp_path / 'i', tmp_path / 'ispy1')[0] == 0
+    info = json.loads((tmp_path / 'ispy1' / 'dataset_info.json').read_text())
+    assert [split['num_patients'] for split in info['splits'].values()] == [2, 2, 2]
