@@ -126,8 +126,7 @@ def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
 def _plain(results: dict[str, float]) -> dict[str, float | None]:
     """Give results as JSON knows them: what is not defined (NaN) or not finite becomes null."""
     return {
-        key: float(value) if math.isfinite(float(value)) else None
-        for key, value in results.items()
+        key: float(value) if math.isfinite(float(value)) else None for key, value in results.items()
     }
 
 

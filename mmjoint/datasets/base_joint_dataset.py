@@ -24,7 +24,7 @@ class BaseJointDataset(BaseDataset):
 
     A record becomes the ``results`` of the pipeline, with the keys ``img_path``,
     ``seg_map_path`` and ``gt_label`` (where labelled), ``annotated_classes`` (where the mask is
-    complete for some classes only), ``sample_idx``, ``classes``, ``num_cls_classes``, ``raw_shape``
+    complete for some classes only), ``sample_idx``, ``classes``, ``raw_shape``
     (``ori_shape`` of the record: the size before preparation) and all other keys of the record.
 
     Args:
@@ -137,7 +137,6 @@ class BaseJointDataset(BaseDataset):
         """Give the sample's record, with what transforms need to know about the set."""
         info = super().get_data_info(int(idx))
         info['classes'] = tuple(self._metainfo['classes'])
-        info['num_cls_classes'] = len(self._metainfo['cls_classes'])
         info['seg_fields'] = []
         if self.cache is not None:
             info['array_cache'] = self.cache

@@ -10,7 +10,7 @@ from typing import Any
 import mmengine
 import torch
 from mmengine.dist import master_only
-from mmengine.logging import MMLogger
+from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
@@ -53,6 +53,23 @@ class JointRunner(Runner):
     * without CUDA devices several processes train over gloo, with the buffers of rank 0;
     * ``randomness.deterministic`` warns instead of failing where torch has no such algorithm.
     """
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Set up the process, and a time stamp that no other run has.
+
+        The stamp, of whole seconds, names the log folder and mmengine's global instances (message
+        hub, logger): two runs started within a second would share them.
+        """
+        super().setup_env(env_cfg)
+        stamp, count = self._timestamp, 1
+        while self._is_taken(stamp):
+            count += 1
+            stamp = f'{self._timestamp}_{count}'
+        self._timestamp = share_from_main(stamp)
+
+    def _is_taken(self, stamp: str) -> bool:
+        names = MessageHub._instance_dict
+        return Path(self.work_dir, stamp).exists() or any(name.endswith(stamp) for name in names)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """Build the logger; its console shows short records only."""

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from mmjoint.datasets import ISPY1Dataset, REFUGEDataset
+from mmjoint.datasets import BaseJointDataset, ISPY1Dataset, REFUGEDataset
 from mmjoint.registry import DATASETS
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import SeededIndex
@@ -325,3 +325,11 @@ def test_mask_read_after_resizing_keeps_the_size_of_its_file(prepared):
     item = refuge(prepared, pipeline=pipeline)[0]
     assert item['inputs'].shape == (3, 8, 8)
     assert item['data_samples'].gt_sem_seg.shape == item['data_samples'].ori_shape == (16, 24)
+
+
+def test_another_set_needs_only_names(prepared):
+    options = dict(split='train', metainfo=dict(classes=('a', 'b', 'c'), cls_classes=('x', 'y')))
+    assert len(BaseJointDataset(str(prepared.root), **options)) == 3
+    options['metainfo'] = dict(classes=('a', 'b', 'c'))
+    with pytest.raises(UserError, match=r'expected a gt_label in \[0, 0\), found 0'):
+        BaseJointDataset(str(prepared.root), **options)

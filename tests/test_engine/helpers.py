@@ -1,9 +1,14 @@
+import multiprocessing
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
+
+from mmjoint.apis import train
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +70,41 @@ def run_tool(tool: str, *arguments: object, **environment: str) -> subprocess.Co
         text=True,
         timeout=300,
     )
+
+
+def _work(rank: int, size: int, port: int, arguments: list[str]) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(size),
+        MASTER_ADDR='127.0.0.1',
+        MASTER_PORT=str(port),
+    )
+    train.main(arguments + (['--launcher', 'pytorch'] if size > 1 else []))
+
+
+def train_forked(size: int, *arguments: object) -> list[int]:
+    """Train in ``size`` forked processes, which need not import anything again.
+
+    Returns:
+        The exit codes, -9 for a killed process. The first that dies takes the others with it.
+    """
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context('fork')
+    words = [str(word) for word in arguments]
+    processes = [
+        context.Process(target=_work, args=(rank, size, port, words)) for rank in range(size)
+    ]
+    for process in processes:
+        process.start()
+    while any(process.is_alive() for process in processes):
+        if any(process.exitcode for process in processes):
+            for process in processes:
+                process.kill()
+        time.sleep(0.05)
+    return [process.exitcode for process in processes]
 
 
 def differences(one: object, two: object, where: str = '') -> list[str]:

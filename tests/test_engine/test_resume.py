@@ -7,7 +7,7 @@ import torch
 
 from mmjoint.apis import train
 
-from .helpers import differences, load, run_tool, write_config
+from .helpers import differences, load, run_tool, train_forked, write_config
 
 MID_EPOCH = """
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=7))
@@ -29,10 +29,6 @@ def assert_same_run(one, two):
     assert files[0] == files[1]
 
 
-def assert_killed(done):
-    assert done.returncode in (-9, 137), done.stderr
-
-
 def test_a_killed_run_goes_on_in_the_middle_of_an_epoch(tmp_path, runner_state):
     """5 batches an epoch, checkpoints at 7, 14: killed at 9, the third epoch is read in part."""
     whole = write_config(tmp_path, MID_EPOCH, 'whole.py')
@@ -41,8 +37,7 @@ def test_a_killed_run_goes_on_in_the_middle_of_an_epoch(tmp_path, runner_state):
         tmp_path, MID_EPOCH + "custom_hooks = [dict(type='DieHook', at_iter=9)]\n", 'killed.py'
     )
     work_dir = tmp_path / 'parts'
-    done = run_tool('train.py', killed, '--work-dir', work_dir, '--seed', 3)
-    assert_killed(done)
+    assert train_forked(1, killed, '--work-dir', work_dir, '--seed', 3) == [-9]
     assert sorted(path.name for path in work_dir.glob('*.pth')) == [
         'best_cls_confidence_iter_5.pth',
         'iter_7.pth',
@@ -59,17 +54,32 @@ def test_two_processes_go_on_after_a_kill(tmp_path):
         tmp_path, extra + "custom_hooks = [dict(type='DieHook', at_iter=9)]\n", 'killed.py'
     )
     parts = tmp_path / 'parts'
-    done = run_tool('dist_train.sh', whole, 2, '--work-dir', tmp_path / 'whole', '--seed', 3)
-    assert done.returncode == 0, done.stderr
-    assert '2 CPU processes over gloo' in done.stdout
-    done = run_tool('dist_train.sh', killed, 2, '--work-dir', parts, '--seed', 3)
-    assert_killed(done)
-    done = run_tool('dist_train.sh', whole, 2, '--work-dir', parts, '--resume')
-    assert done.returncode == 0, done.stderr
+    seed = ('--seed', 3)
+    assert train_forked(2, whole, '--work-dir', tmp_path / 'whole', *seed) == [0, 0]
+    assert train_forked(2, killed, '--work-dir', parts, *seed) == [-9, -9]
+    assert sorted(path.name for path in parts.glob('iter_*')) == ['iter_7.pth']
+    assert train_forked(2, whole, '--work-dir', parts, '--resume') == [0, 0]
     assert_same_run(tmp_path / 'whole', parts)
+    assert load(parts / 'iter_16.pth')['meta']['world_size'] == 2
 
 
 @pytest.mark.slow
+def test_dist_train_goes_on_after_a_kill(tmp_path):
+    """The same through the script; one dead process ends the others and the launcher."""
+    extra = MID_EPOCH + "custom_hooks = [dict(type='DieHook', at_iter=9)]\n"
+    whole = write_config(tmp_path, MID_EPOCH, 'whole.py')
+    killed = write_config(tmp_path, extra, 'killed.py')
+    done = run_tool('dist_train.sh', whole, 2, '--work-dir', tmp_path / 'whole', '--seed', 3)
+    assert done.returncode == 0, done.stderr
+    assert '2 CPU processes over gloo' in done.stdout
+    done = run_tool('dist_train.sh', killed, 2, '--work-dir', tmp_path / 'parts', '--seed', 3)
+    assert done.returncode == 137
+    assert done.stderr.splitlines()[-1].endswith('was ended by signal 9')
+    done = run_tool('dist_train.sh', whole, 2, '--work-dir', tmp_path / 'parts', '--resume')
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
+
+
 @pytest.mark.parametrize('workers', [0, 2])
 def test_a_run_killed_in_its_validation_makes_up_for_it(tmp_path, runner_state, workers):
     options = f'train_dataloader = dict(num_workers={workers})\n'
@@ -78,12 +88,11 @@ def test_a_run_killed_in_its_validation_makes_up_for_it(tmp_path, runner_state, 
     killed = write_config(
         tmp_path, options + "custom_hooks = [dict(type='DieHook', at_validation=2)]\n", 'killed.py'
     )
-    assert_killed(run_tool('train.py', killed, '--work-dir', tmp_path / 'parts', '--seed', 3))
+    assert train_forked(1, killed, '--work-dir', tmp_path / 'parts', '--seed', 3) == [-9]
     train_here(whole, tmp_path / 'parts', '--resume')
     assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
 
 
-@pytest.mark.slow
 def test_training_by_iterations_goes_on(tmp_path, runner_state):
     extra = """
 train_dataloader = dict(
@@ -96,7 +105,7 @@ default_hooks = dict(checkpoint=dict(by_epoch=False, interval=7))
     killed = write_config(
         tmp_path, extra + "custom_hooks = [dict(type='DieHook', at_iter=16)]\n", 'killed.py'
     )
-    assert_killed(run_tool('train.py', killed, '--work-dir', tmp_path / 'parts', '--seed', 3))
+    assert train_forked(1, killed, '--work-dir', tmp_path / 'parts', '--seed', 3) == [-9]
     train_here(whole, tmp_path / 'parts', '--resume')
     assert_same_run(tmp_path / 'whole', tmp_path / 'parts')
 

@@ -276,7 +276,8 @@ ISPY1 = {
         r'DCEMRI_1\.nii: expected finite values, found NaN or infinity in 1 of 24576 voxels',
     ),
     'NaN in the spacing': (
-        wrong_spacing, (), 1, r'DCEMRI_1\.nii: expected a positive voxel spacing, found \(nan, 5\.6, 5\.0\) mm',
+        wrong_spacing, (), 1,
+        r'DCEMRI_1\.nii: expected a positive voxel spacing, found \(nan, 5\.6, 5\.0\) mm; correct',
     ),
     'volume of four axes': (
         volume(VOLUME, lambda data: np.stack([data, data], -1)), (), 1,

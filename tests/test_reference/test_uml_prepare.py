@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mmjoint.phantoms.common import write_sheet
-from tests.test_prepare_dataset.scripts import ispy1, refuge
 
+from ..test_prepare_dataset.scripts import ispy1, refuge
 from .loader import reference
 
 SPLIT_OF = {'Train': 'train', 'Valid': 'val', 'Test': 'test'}

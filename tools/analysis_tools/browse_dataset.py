@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
         write_image(out_dir / f'{index:05d}_{stem}.png', drawn)
         tiles.append(drawn)
         progress.update()
-    sheet = out_dir / 'contact_sheet.jpg'
+    sheet = out_dir / 'contact_sheet.png'
     write_image(sheet, contact_sheet(tiles, args.columns))
     print(f'\n{len(tiles)} pictures and {sheet.name} are in {out_dir}')
 

@@ -20,11 +20,11 @@ test_pipeline = [
     dict(type='PackJointInputs'),
 ]
 
+# With `cache` the decoded images stay in memory, and a sample takes 0.2 ms: no workers needed.
 # The last, smaller batch of an epoch is kept.
 train_dataloader = dict(
     batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
     sampler=dict(type='ResumableSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -36,8 +36,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
     sampler=dict(type='ResumableSampler', shuffle=False, round_up=False),
     dataset=dict(
         type=dataset_type,
@@ -63,9 +62,12 @@ test_dataloader = dict(
 )
 
 # Per slice and, with the slices of a patient together, per case.
-val_evaluator = [
-    dict(type='SegmentationMetric', group_by='patient_id'),
-    dict(type='ClassificationMetric', group_by='patient_id'),
-    dict(type='CalibrationMetric', task='cls'),
-]
+val_evaluator = dict(
+    type='JointEvaluator',
+    metrics=[
+        dict(type='SegmentationMetric', group_by='patient_id'),
+        dict(type='ClassificationMetric', group_by='patient_id'),
+        dict(type='CalibrationMetric', task='cls'),
+    ],
+)
 test_evaluator = val_evaluator

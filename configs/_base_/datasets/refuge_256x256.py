@@ -14,11 +14,11 @@ test_pipeline = [
     dict(type='PackJointInputs'),
 ]
 
+# With `cache` the decoded images stay in memory, and a sample takes 0.2 ms: no workers needed.
 # The last, smaller batch of an epoch is kept: 400 images are 50 batches of 8.
 train_dataloader = dict(
     batch_size=8,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
     sampler=dict(type='ResumableSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
@@ -30,8 +30,7 @@ train_dataloader = dict(
 )
 val_dataloader = dict(
     batch_size=4,
-    num_workers=2,
-    persistent_workers=True,
+    num_workers=0,
     sampler=dict(type='ResumableSampler', shuffle=False, round_up=False),
     dataset=dict(
         type=dataset_type,
@@ -56,9 +55,12 @@ test_dataloader = dict(
     ),
 )
 
-val_evaluator = [
-    dict(type='SegmentationMetric', unions=dict(disc=(1, 2))),
-    dict(type='ClassificationMetric'),
-    dict(type='CalibrationMetric', task='cls'),
-]
+val_evaluator = dict(
+    type='JointEvaluator',
+    metrics=[
+        dict(type='SegmentationMetric', unions=dict(disc=(1, 2))),
+        dict(type='ClassificationMetric'),
+        dict(type='CalibrationMetric', task='cls'),
+    ],
+)
 test_evaluator = val_evaluator

@@ -13,7 +13,7 @@ model = dict(
         size_divisor=8,
         test_cfg=dict(size_divisor=8),
     ),
-    backbone=dict(type='Res2NetV1b', base_channels=64, pretrained=None),
+    backbone=dict(type='Res2NetV1b', base_channels=64, pretrained=None, recompute=True),
     seg_backbone=dict(type='VGG16BN', base_channels=64, pretrained=None),
     neck=dict(
         type='MutualFeatureMixer',

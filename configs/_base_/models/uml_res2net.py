@@ -13,8 +13,8 @@ model = dict(
         size_divisor=8,
         test_cfg=dict(size_divisor=8),
     ),
-    backbone=dict(type='Res2NetV1b', base_channels=64, pretrained=None),
-    seg_backbone=dict(type='Res2NetV1b', base_channels=64, pretrained=None),
+    backbone=dict(type='Res2NetV1b', base_channels=64, pretrained=None, recompute=True),
+    seg_backbone=dict(type='Res2NetV1b', base_channels=64, pretrained=None, recompute=True),
     neck=dict(
         type='MutualFeatureMixer',
         cls_channels=(64, 256, 512, 1024),

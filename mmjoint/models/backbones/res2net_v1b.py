@@ -1,5 +1,7 @@
 """Res2Net-50-26w-4s with a stride-1 stem and frozen batch norm, as UML's encoders use it."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from mmpretrain.models import Res2Net
@@ -46,8 +48,8 @@ class Res2NetV1b(Res2Net):
         pretrained: Local file of ImageNet weights (``res2net50_v1b_26w_4s-*.pth``), or None to
             start from scratch, which a warning tells.
         fused: Fold the frozen norms into the convolutions (same result, less time and memory).
-        recompute: Keep only the blocks' outputs for the backward pass and compute their inner maps
-            anew (same result, less memory, a second forward pass of the blocks).
+        recompute: Keep only the four feature maps for the backward pass and compute what lies
+            between anew (same result, less memory, a second forward pass of the encoder).
 
     Shape:
         - x: ``(B, 3, H, W)``, H and W multiples of 8.
@@ -91,20 +93,29 @@ class Res2NetV1b(Res2Net):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Give the four feature maps."""
-        for unit in self.stem:
-            x = conv_frozen_bn(x, unit.conv, unit.bn, fused=self.fused)
-        outputs = [x]
-        x = self.maxpool(x)
-        for name in self.res_layers:
-            for block in getattr(self, name):
-                if self.recompute and torch.is_grad_enabled():
-                    x = checkpoint(
-                        self._block, block, x, use_reentrant=False, preserve_rng_state=False
-                    )
-                else:
-                    x = self._block(block, x)
+        outputs = []
+        for stage in (self._stem, *(self._stage(name) for name in self.res_layers)):
+            if self.recompute and torch.is_grad_enabled():
+                x = checkpoint(stage, x, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = stage(x)
             outputs.append(x)
         return tuple(outputs)
+
+    def _stem(self, x: Tensor) -> Tensor:
+        for unit in self.stem:
+            x = conv_frozen_bn(x, unit.conv, unit.bn, fused=self.fused)
+        return x
+
+    def _stage(self, name: str) -> Callable[[Tensor], Tensor]:
+        def run(x: Tensor) -> Tensor:
+            if name == self.res_layers[0]:
+                x = self.maxpool(x)
+            for block in getattr(self, name):
+                x = self._block(block, x)
+            return x
+
+        return run
 
     def _block(self, block: Bottle2neck, x: Tensor) -> Tensor:
         fused = self.fused

@@ -74,18 +74,21 @@ class _DoubleConv(torch.autograd.Function):
         noise1, noise2 = ctx.noises
 
         out = _normalised(z2, mean2, inv_std2, gamma2, beta2)
-        grad = grad * (out > 0) if noise2 is None else grad * noise2 * (out > 0)
+        grad = grad.masked_fill(out <= 0, 0.0)
         del out
+        if noise2 is not None:
+            grad.mul_(noise2)
         grad, grad_gamma2, grad_beta2 = _norm_backward(
             grad, z2, gamma2, mean2, inv_std2, ctx.eps[1]
         )
         hidden = _normalised(z1, mean1, inv_std1, gamma1, beta1)
-        positive = hidden > 0
+        inactive = hidden <= 0
         if noise1 is not None:
             hidden.mul_(noise1)
         grad, grad_w2, grad_b2 = _conv_backward(grad, hidden, w2)
         del hidden
-        grad = grad.mul_(positive)
+        grad.masked_fill_(inactive, 0.0)
+        del inactive
         if noise1 is not None:
             grad.mul_(noise1)
         grad, grad_gamma1, grad_beta1 = _norm_backward(
@@ -120,6 +123,35 @@ def _noise(x: Tensor, channels: int, dropout: nn.Module) -> Tensor | None:
     if keep == 0:
         return x.new_zeros(x.shape[0], channels, 1, 1)
     return x.new_empty(x.shape[0], channels, 1, 1).bernoulli_(keep).div_(keep)
+
+
+class _Scale(torch.autograd.Function):
+    """``x * factor`` for a factor per pixel >= 1, keeping the product alone."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, factor: Tensor) -> Tensor:
+        product = x * factor
+        ctx.save_for_backward(product, factor)
+        return product
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor]:
+        product, factor = ctx.saved_tensors
+        return grad * factor, (grad * product).sum(1, keepdim=True) / factor
+
+
+def scale_by_pixel(x: Tensor, factor: Tensor) -> Tensor:
+    """Scale every pixel, keeping only the product for the backward pass.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        factor: ``(B, 1, H, W)``, >= 1, so that dividing by it is safe.
+
+    Returns:
+        ``x * factor``.
+    """
+    return _Scale.apply(x, factor)
 
 
 def can_recompute(norms: tuple[nn.Module, ...], *sources: Tensor) -> bool:

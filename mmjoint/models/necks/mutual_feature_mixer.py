@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmjoint.registry import MODELS
 
 from ..layers import PolarizedSelfAttention, pixel_linear, pixel_sum, pointwise
+from ..layers.recompute import scale_by_pixel
 
 
 def shuffle_index(channels: int, groups: int) -> Tensor:
@@ -141,4 +142,4 @@ class MutualFeatureMixer(BaseModule):
         weight = self._out_weight(level, after) * gate.unsqueeze(1)
         out = pixel_linear(cls_feat, weight @ to_cls)
         out = pixel_linear(seg_feat, weight @ to_seg, add=out)
-        return out * (1 + torch.sigmoid(score))
+        return scale_by_pixel(out, 1 + torch.sigmoid(score))

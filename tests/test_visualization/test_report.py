@@ -1,0 +1,224 @@
+import base64
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from mmjoint.utils.case_archive import CaseArchive, write_case_archive
+from mmjoint.utils.errors import UserError
+from mmjoint.visualization import report_statistics, write_report
+from mmjoint.visualization.report_gallery import choose_cases
+
+from .records import INFO, class_fields, make_archive, make_case
+
+VOID = {'meta', 'img', 'br', 'line', 'circle', 'path'}
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch):
+    monkeypatch.setattr(report_statistics, 'NUM_RESAMPLES', 30)
+
+
+class Page(HTMLParser):
+    """Checks that tags are closed in order; collects texts, identifiers and addresses."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.words, self.ids, self.addresses, self.tags = [], [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        self.ids += [attributes['id']] if 'id' in attributes else []
+        self.addresses += [attributes[key] for key in ('src', 'href') if key in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        pass
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return ' '.join(' '.join(self.words).split())
+
+    def with_class(self, name):
+        return [a for _, a in self.tags if name in (a.get('class') or '').split()]
+
+
+def report(tmp_path, archive, metrics=None, **options):
+    write_case_archive(tmp_path / 'cases', archive)
+    path = write_report(
+        tmp_path / 'report.html', tmp_path / 'cases', metrics or {}, title='Title', **options
+    )
+    assert path == tmp_path / 'report.html'
+    return Page(path.read_text(encoding='utf-8'))
+
+
+def test_full_report(tmp_path):
+    log = tmp_path / 'scalars.json'
+    log.write_text('{"loss": 2.0, "step": 1, "iter": 1}\n{"loss": 1.0, "step": 2, "iter": 2}\n')
+    page = report(
+        tmp_path,
+        make_archive(12),
+        {'seg/HD95.cup': 4.5, 'seg/mIoU': float('nan')},
+        train_log=log,
+        info={'checkpoint': 'a/<b>.pth'},
+    )
+    for key in ('summary', 'classes', 'masks', 'curves', 'uncertainty', 'gallery', 'training'):
+        assert key in page.ids
+    assert 'checkpoint a/<b>.pth' in page.text
+    assert '4.500' in page.text and 'seg/mIoU n/a' in page.text
+    assert len(page.with_class('case')) == 12
+    assert len(page.with_class('chart')) == 3 + 3 + 2
+    # Four pictures for each case, one image element each, with a description.
+    images = [attributes for tag, attributes in page.tags if tag == 'img']
+    assert len(images) == 48 and all(image['alt'] for image in images)
+
+
+def test_it_asks_nothing_of_the_outside(tmp_path):
+    report(tmp_path, make_archive(4))
+    text = (tmp_path / 'report.html').read_text()
+    page = Page(text)
+    assert all(address.startswith(('data:', '#')) for address in page.addresses)
+    assert re.findall(r'https?://|url\(|@import', text) == []
+    (policy,) = [a['content'] for _, a in page.tags if 'http-equiv' in a]
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_same_records_give_the_same_file(tmp_path):
+    report(tmp_path, make_archive(6))
+    first = (tmp_path / 'report.html').read_bytes()
+    report(tmp_path, make_archive(6))
+    assert (tmp_path / 'report.html').read_bytes() == first
+
+
+def test_the_most_uncertain_case_stands_first(tmp_path):
+    page = report(tmp_path, make_archive(12))
+    order = [float(attributes['data-priority']) for attributes in page.with_class('case')]
+    assert order == sorted(order, reverse=True)
+    names = re.findall(r'<h3>.*?</span> (c\d\d)', (tmp_path / 'report.html').read_text())
+    assert names[0] == 'c11'
+
+
+def test_names_are_escaped(tmp_path):
+    archive = make_archive(4)
+    archive.cases[0]['img_path'] = '<script>alert(1)</script>.png'
+    archive.cases[1]['patient_id'] = '"><img>'
+    archive.info = INFO | {'classes': ['background', '<i>rim', 'cup']}
+    report(tmp_path, archive)
+    text = (tmp_path / 'report.html').read_text()
+    assert text.count('<script>') == 1
+    assert 'ill &lt;b&gt;' in text and 'ill <b>' not in text
+    assert '&quot;&gt;&lt;img&gt;' in text
+
+
+def test_only_classification(tmp_path):
+    page = report(tmp_path, make_archive(8, with_mask=False))
+    assert 'No case has both an annotated and a predicted mask.' in page.text
+    assert 'ROC curve: ill <b>' in page.text
+    assert 'Reliability of the pixels' not in page.text
+    assert 'vacuity' in page.text
+
+
+def test_only_segmentation(tmp_path):
+    page = report(tmp_path, make_archive(8, with_class=False))
+    assert 'No case has both an image-level label and a prediction.' in page.text
+    assert 'There are no labelled cases.' in page.text
+    assert 'Reliability of the pixels' in page.text
+    assert 'Dice disc' in page.text
+
+
+def test_one_class_only(tmp_path):
+    cases = [make_case(i, **class_fields(0, [3, 1 + i])) for i in range(4)]
+    page = report(tmp_path, CaseArchive(INFO, cases))
+    assert 'All 4 labelled cases are of the class healthy' in page.text
+    assert 'It needs cases of at least two classes' in page.text
+    assert 'nan' not in page.text
+
+
+def test_no_cases(tmp_path):
+    page = report(tmp_path, CaseArchive(INFO, []))
+    assert 'There are no cases.' in page.text
+
+
+def test_unlabelled_cases_with_nan(tmp_path):
+    case = make_case(
+        pred_label=0,
+        pred_score=[None, None],
+        cls_alpha=[None, 2.0],
+        cls_uncertainty={'vacuity': None},
+        seg_uncertainty={'vacuity': {'mean': None, 'mean_foreground': None}},
+    )
+    page = report(tmp_path, CaseArchive(INFO, [case, make_case(1)]))
+    assert page.text.count('unlabelled') == 2
+    assert 'No pictures were kept for this case.' in page.text
+
+
+def test_three_classes_have_a_curve_each(tmp_path):
+    rows = [[5, 1, 1], [1, 5, 1], [1, 1, 5], [2, 5, 1], [5, 1, 2], [1, 2, 4]]
+    cases = [make_case(i, **class_fields(i % 3, alpha)) for i, alpha in enumerate(rows)]
+    page = report(tmp_path, CaseArchive(INFO | {'cls_classes': ['a', 'b', 'c']}, cases))
+    found = re.findall(r'([abc]): AUC (\d\.\d{3})', page.text)
+    assert [name for name, _ in found] == ['a', 'b', 'c']
+
+
+def test_a_value_of_other_settings_is_not_given_an_interval(tmp_path):
+    archive = make_archive(12)
+    own = float(np.mean([case['dice']['cup'] for case in archive.cases]))
+    text = {}
+    for name, value in (('same', own), ('other', 0.123)):
+        report(tmp_path, archive, {'seg/Dice.cup': value})
+        text[name] = (tmp_path / 'report.html').read_text()
+    assert f'<b>{own:.3f}</b> <span class="interval">' in text['same']
+    assert '0.123<span class="interval">*</span>' in text['other']
+    assert 'as the test run measured it' in text['other']
+    assert 'as the test run measured it' not in text['same']
+
+
+def test_gallery_is_limited_and_holds_the_worst(tmp_path):
+    archive = make_archive(30, with_pictures=False)
+    archive.cases[0] |= class_fields(1, [50, 1])  # sure, and wrong
+    page = report(tmp_path, archive, max_cases=6)
+    assert '6 of 30 cases' in page.text
+    errors = [float(attributes['data-error']) for attributes in page.with_class('case')]
+    assert len(errors) == 6 and max(errors) >= 1
+    assert page.with_class('case')[-1]['data-error'] == '1'  # the surest stands last
+
+
+def test_choose_cases():
+    priority = np.array([0.1, 0.9, 0.5, 0.3, 0.7])
+    errors = np.array([2.0, 0.0, 0.0, 1.0, 0.0])
+    assert choose_cases(priority, errors, 5) == [1, 4, 2, 3, 0]
+    assert choose_cases(priority, errors, 3) == [1, 4, 0]
+    assert choose_cases(priority, errors, 0) == []
+
+
+def test_table_of_all_cases_as_csv(tmp_path):
+    page = report(tmp_path, make_archive(5))
+    (address,) = [a for a in page.addresses if a.startswith('data:text/csv')]
+    text = base64.b64decode(address.partition(',')[2]).decode()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row['case'] for row in rows] == ['c04', 'c03', 'c02', 'c01', 'c00']
+    assert rows[-1]['Dice cup'] == '1.000' and rows[-1]['truth'] == 'healthy'
+
+
+def test_a_damaged_training_log_is_named_not_fatal(tmp_path):
+    page = report(tmp_path, make_archive(2), train_log=tmp_path / 'none.json')
+    assert 'none.json: no such log' in page.text
+
+
+def test_missing_records(tmp_path):
+    with pytest.raises(UserError, match='cases.json: no such file'):
+        write_report(tmp_path / 'r.html', tmp_path, {}, title='T')
+    assert not (tmp_path / 'r.html').exists()
