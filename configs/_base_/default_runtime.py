@@ -22,7 +22,8 @@ default_hooks = dict(
 )
 
 vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
-visualizer = dict(type='JointVisualizer', name='visualizer', vis_backends=vis_backends)
+# Without a name of its own it is one per run, also where a process makes several runs.
+visualizer = dict(type='JointVisualizer', vis_backends=vis_backends)
 log_processor = dict(window_size=10, by_epoch=True)
 log_level = 'INFO'
 

@@ -117,6 +117,9 @@ def join_processes(cfg: Config) -> None:
         _die_with_launcher()
     if rank_from_environment() != 0:
         warnings.simplefilter('ignore')
+    if not torch.cuda.is_available():
+        # A matter of speed on CUDA devices, where DDP may well tell it.
+        warnings.filterwarnings('ignore', message='Grad strides do not match bucket view strides')
     init_distributed(cfg.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
 
 

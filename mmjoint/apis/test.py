@@ -134,8 +134,9 @@ def _write_results(
     runner: JointRunner, results: dict[str, float], args: argparse.Namespace, case_dir: Path
 ) -> None:
     plain = _plain(results)
-    for key, value in plain.items():
-        runner.logger.info(f'{key}: {"not defined" if value is None else f"{value:.4f}"}')
+    if args.eval is not None:  # without it the metrics' own tables show the results
+        for key, value in plain.items():
+            runner.logger.info(f'{key}: {"not defined" if value is None else f"{value:.4f}"}')
     files = [Path(runner.log_dir) / 'metrics.json']
     if args.out is not None:
         files.append(Path(args.out))

@@ -1,7 +1,6 @@
 """mmengine's runner with exact resuming, safe checkpoints and training on several CPU processes."""
 
 import copy
-import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from mmengine.dist import master_only
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import is_model_wrapper
-from mmengine.optim import _ParamScheduler
+from mmengine.optim import OptimWrapperDict, _ParamScheduler
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
@@ -29,15 +28,8 @@ from .checkpoint import (
     restore_histories,
     write_checkpoint,
 )
+from .console import shorten_console
 from .loops import resumable_loop_cfg
-
-
-class _ShortRecords(logging.Filter):
-    """Keep long dumps (config, environment, list of hooks) off the console, not out of the file."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let records of up to 12 lines pass."""
-        return record.getMessage().count('\n') <= 12
 
 
 @RUNNERS.register_module()
@@ -72,11 +64,9 @@ class JointRunner(Runner):
         return Path(self.work_dir, stamp).exists() or any(name.endswith(stamp) for name in names)
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
-        """Build the logger; its console shows short records only."""
+        """Build the logger; its console shows no dumps and no endless lines."""
         logger = super().build_logger(*args, **kwargs)
-        for handler in logger.handlers:
-            if not isinstance(handler, logging.FileHandler):
-                handler.addFilter(_ShortRecords())
+        shorten_console(logger)
         return logger
 
     def set_randomness(
@@ -91,11 +81,11 @@ class JointRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes, with or without CUDA devices."""
         if self.distributed and not is_model_wrapper(model):
-            # Every rank sees rank 0's buffers, so running statistics do not drift apart and a
-            # checkpoint, which holds rank 0's, resumes all ranks exactly.
+            # Unlike Runner's own default this leaves DDP's broadcast of rank 0's buffers on, so
+            # running statistics do not drift apart and a checkpoint, which holds rank 0's, resumes
+            # all ranks exactly.
             model_wrapper_cfg = {
                 'type': 'MMDistributedDataParallel',
-                'broadcast_buffers': True,
                 'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
                 **(model_wrapper_cfg or {}),
             }
@@ -201,8 +191,26 @@ class JointRunner(Runner):
             checkpoint['optimizer'] = self.optim_wrapper.state_dict()
         if save_param_scheduler and self.param_schedulers is not None:
             checkpoint['param_schedulers'] = _map_schedulers(self.param_schedulers, _state_of)
+        if self._accumulates_at(meta['iter']):
+            # Between two updates the gradients, too, are state of the training.
+            checkpoint['gradients'] = {
+                name: parameter.grad
+                for name, parameter in self._bare_model().named_parameters()
+                if parameter.grad is not None
+            }
+            if self.world_size > 1:
+                self.logger.warning(
+                    f'{filename} stands between two updates of accumulated gradients and holds '
+                    "rank 0's only: save at multiples of accumulative_counts to resume exactly"
+                )
         self.call_hook('before_save_checkpoint', checkpoint=checkpoint)
         write_checkpoint(checkpoint, f'{out_dir}/{filename}')
+
+    def _accumulates_at(self, iteration: int) -> bool:
+        """Whether an optimizer wrapper is between two updates after so many iterations."""
+        wrapper = self.optim_wrapper
+        wrappers = wrapper.values() if isinstance(wrapper, OptimWrapperDict) else [wrapper]
+        return any(iteration % item._accumulative_counts for item in wrappers)
 
     # Loading --------------------------------------------------------------------------------
 
@@ -302,6 +310,9 @@ class JointRunner(Runner):
         if resume_param_scheduler and self.param_schedulers:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
             _load_schedulers(self.param_schedulers, checkpoint['param_schedulers'], filename)
+        for name, parameter in self._bare_model().named_parameters():
+            stored = checkpoint.get('gradients', {}).get(name)
+            parameter.grad = None if stored is None else stored.to(parameter.device)
         self._has_loaded = True
         self.logger.info(f'resumed {filename}: {epoch} epochs, {iteration} iterations are done')
 

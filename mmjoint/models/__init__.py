@@ -1,13 +1,19 @@
-from . import (
-    backbones,
-    cls_heads,
-    data_preprocessors,
-    decode_heads,
-    joint,
-    layers,
-    losses,
-    necks,
-)
+import warnings
+
+# Importing models of mmseg or mmpretrain warns that mmcv comes without its compiled operators. We
+# use none of them (an installation has no compiler), so the advice to install them would mislead.
+with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
+    from . import (
+        backbones,
+        cls_heads,
+        data_preprocessors,
+        decode_heads,
+        joint,
+        layers,
+        losses,
+        necks,
+    )
 
 __all__ = [
     'backbones',

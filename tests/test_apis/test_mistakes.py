@@ -327,6 +327,18 @@ def test_training_by_iterations_wants_an_endless_sampler(tmp_path, capsys, runne
     )
 
 
+@pytest.mark.parametrize('workers', [0, 1])
+def test_a_broken_image_is_named_from_wherever_it_is_read(tmp_path, capsys, runner_state, workers):
+    config = write_config(
+        tmp_path,
+        f'train_dataloader = dict(num_workers={workers}, dataset=dict(broken=4))\n',
+    )
+    assert_one_line(
+        fail('train', [config, '--work-dir', tmp_path / 'work'], capsys),
+        '^error: toy/4.png: truncated image; make it anew$',
+    )
+
+
 def test_a_work_folder_that_cannot_be_one(tmp_path, capsys):
     config = write_config(tmp_path)
     (tmp_path / 'taken').touch()

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from mmjoint.registry import DATASETS, HOOKS, METRICS, MODELS
 from mmjoint.structures import JointDataSample
+from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import local_seed
 
 
@@ -23,18 +24,19 @@ class ToyDataset(Dataset):
 
     metainfo = dict(classes=('background', 'spot'), cls_classes=('dark', 'bright'))
 
-    def __init__(self, size: int = 13, noise: float = 0.5) -> None:
+    def __init__(self, size: int = 13, noise: float = 0.5, broken: int | None = None) -> None:
         generator = torch.Generator().manual_seed(5)
         self.images = torch.randn(size, 2, 4, 4, generator=generator)
         self.labels = (self.images.mean((1, 2, 3)) > 0).long()
         self.noise = noise
-        self.visits: list[tuple[int, int]] = []
+        self.broken = broken
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        self.visits.append((int(index), index.seed))
+        if int(index) == self.broken:
+            raise UserError('toy/4.png: truncated image; make it anew')
         with local_seed(index.seed):
             image = self.images[int(index)] + self.noise * torch.randn(2, 4, 4)
         sample = JointDataSample(metainfo=dict(img_path=f'toy/{int(index)}.png'))

@@ -9,6 +9,7 @@ from mmjoint.structures import SampleList, stack_labels
 from mmjoint.structures.typing import ConfigType
 
 from ..layers import DoubleConv, SeparableConv
+from ..losses import full_precision
 
 
 @MODELS.register_module()
@@ -87,7 +88,7 @@ class GuidedClsHead(BaseModule):
             data_samples: The samples.
         """
         labels, labelled = stack_labels(data_samples)
-        evidence = evidence.float()
+        evidence = full_precision(evidence)
         loss = self.loss_evidential(
             evidence + 1,
             labels.to(evidence.device),

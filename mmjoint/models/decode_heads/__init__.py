@@ -1,3 +1,4 @@
+from .fcn_head import JointFCNHead
 from .guided_heads import BaseGuidedHead, GuidedOutput, NavigatedHead, ReliableMaskHead
 from .mutual_evidence_head import (
     BaseMutualEvidenceHead,
@@ -10,6 +11,7 @@ __all__ = [
     'BaseGuidedHead',
     'BaseMutualEvidenceHead',
     'GuidedOutput',
+    'JointFCNHead',
     'MutualEvidenceHead',
     'MutualOutput',
     'NavigatedHead',

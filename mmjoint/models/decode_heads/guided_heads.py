@@ -13,7 +13,7 @@ from mmjoint.structures import SampleList, stack_annotated, stack_seg_maps
 from mmjoint.structures.typing import ConfigType
 
 from ..layers import ReliableMask, UncertaintyNavigator, UpConcat, UpConv, pointwise, resample
-from ..losses import one_hot_map
+from ..losses import full_precision, one_hot_map
 from .mutual_evidence_head import MutualOutput, damping
 
 
@@ -62,7 +62,7 @@ class BaseGuidedHead(BaseModule):
             logits: ``GuidedOutput.logits``.
             data_samples: Samples; those without a mask do not count.
         """
-        logits = [level.float() for level in logits]
+        logits = [full_precision(level) for level in logits]
         size = logits[0].shape[2:]
         target = stack_seg_maps(data_samples, self.ignore_index, size).to(logits[0].device)
         annotated = stack_annotated(data_samples, self.num_classes).to(target.device)

@@ -13,7 +13,7 @@ from mmjoint.structures import SampleList, stack_annotated, stack_seg_maps
 from mmjoint.structures.typing import ConfigType
 
 from ..layers import ComposedPointwise, UpConcat, UpConv, pointwise, resample
-from ..losses import one_hot_map
+from ..losses import full_precision, one_hot_map
 
 
 class MutualOutput(NamedTuple):
@@ -73,7 +73,7 @@ class BaseMutualEvidenceHead(BaseModule):
             evidence: ``MutualOutput.evidence``.
             data_samples: Samples; those without a mask do not count.
         """
-        evidence = [level.float() for level in evidence]
+        evidence = [full_precision(level) for level in evidence]
         size = evidence[0].shape[2:]
         target = stack_seg_maps(data_samples, self.ignore_index, size).to(evidence[0].device)
         annotated = stack_annotated(data_samples, self.num_classes).to(target.device)

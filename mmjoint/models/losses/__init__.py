@@ -1,12 +1,13 @@
 from .cross_entropy_loss import MaskedCrossEntropyLoss
 from .evidential_loss import EvidentialLoss
 from .log_dice_loss import LogDiceLoss, one_hot_map
-from .reduction import masked_mean
+from .reduction import full_precision, masked_mean
 
 __all__ = [
     'EvidentialLoss',
     'LogDiceLoss',
     'MaskedCrossEntropyLoss',
+    'full_precision',
     'masked_mean',
     'one_hot_map',
 ]

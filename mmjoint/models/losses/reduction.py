@@ -1,3 +1,4 @@
+import torch
 from torch import Tensor
 
 
@@ -13,3 +14,8 @@ def masked_mean(values: Tensor, weight: Tensor) -> Tensor:
     """
     total = weight.sum()
     return (values * weight).sum() / total.masked_fill(total == 0, 1.0)
+
+
+def full_precision(values: Tensor) -> Tensor:
+    """Widen half-precision values to float32, as losses need; float64 stays what it is."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -1,7 +1,7 @@
 # A small UML on small images, for machines without a GPU: an eighth of the width, 64x64.
-# Made by: python prepare_dataset/refuge.py RAW data/refuge_64x64 --size 64
+# It trains on made-up images; tools/quickstart.sh makes them and runs it.
 _base_ = ['./uml_res2net_refuge.py']
-data_root = 'data/refuge_64x64/'
+data_root = 'data/phantoms/refuge_64x64/'
 train_dataloader = dict(dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(

@@ -1,0 +1,120 @@
+from typing import Literal, NamedTuple
+
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmjoint.registry import MODELS
+from mmjoint.structures import SampleList
+from mmjoint.structures.typing import ConfigType
+
+from .joint_model import BaseJointModel
+from .predictions import add_cls_prediction, add_seg_prediction
+
+
+class JointOutput(NamedTuple):
+    """Raw outputs of a model of one encoder and two heads.
+
+    Attributes:
+        seg_logits: ``(B, C, h, w)`` at the decode head's size, or None without that head.
+        cls_logits: ``(B, K)``, or None without the classification head.
+    """
+
+    seg_logits: Tensor | None
+    cls_logits: Tensor | None
+
+
+@MODELS.register_module()
+class JointModel(BaseJointModel):
+    """One encoder that a segmentation and a classification head share.
+
+    .. code:: text
+
+        loss(inputs, samples)    -> decode_head.loss(feats, samples, {})    'decode.<name>'
+                                  + cls_head.loss(feats, samples)           'cls.<name>'
+        predict(inputs, samples) -> decode_head.predict(feats, sizes, {})   mask, its entropy
+                                  + cls_head(feats)                         class, its entropy
+        feats = extract_feat(inputs) = neck(backbone(inputs))
+
+    The heads speak mmseg's and mmpretrain's verbs. Their stock heads need every sample labelled;
+    ``JointFCNHead`` and ``JointLinearClsHead`` mask absent labels.
+
+    Args:
+        backbone: Any backbone that gives a tuple of maps.
+        decode_head: Segmentation head on logits with one channel per class, or None.
+        cls_head: Classification head on logits, or None. One of the two is needed.
+        neck: From tuple to tuple, or None.
+        data_preprocessor: Config of the data preprocessor.
+        init_cfg: Initialisation.
+        memory_format: See ``BaseJointModel``.
+
+    Raises:
+        ValueError: There is no head, or the decode head has not one output channel per class.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: ConfigType,
+        decode_head: ConfigType | None = None,
+        cls_head: ConfigType | None = None,
+        neck: ConfigType | None = None,
+        data_preprocessor: ConfigType | None = None,
+        init_cfg: ConfigType | list[ConfigType] | None = None,
+        memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
+    ) -> None:
+        super().__init__(
+            data_preprocessor=data_preprocessor, init_cfg=init_cfg, memory_format=memory_format
+        )
+        if decode_head is None and cls_head is None:
+            raise ValueError('decode_head and cls_head are both None; give at least one')
+        self.backbone: BaseModule = MODELS.build(backbone)
+        self.neck = None if neck is None else MODELS.build(neck)
+        self.decode_head = None if decode_head is None else MODELS.build(decode_head)
+        self.cls_head = None if cls_head is None else MODELS.build(cls_head)
+        if self.decode_head is not None:
+            given, needed = self.decode_head.out_channels, self.decode_head.num_classes
+            if given != needed:
+                raise ValueError(
+                    f'decode_head.out_channels must equal num_classes = {needed}, got {given}; '
+                    'masks are the argmax over one channel per class'
+                )
+        self.lay_out()
+
+    def extract_feat(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Give the maps that the heads share."""
+        feats = tuple(self.backbone(inputs))
+        return feats if self.neck is None else tuple(self.neck(feats))
+
+    def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:
+        """Losses of both heads; see the class."""
+        feats = self.extract_feat(inputs)
+        losses = {}
+        if self.decode_head is not None:
+            for name, value in self.decode_head.loss(feats, data_samples, {}).items():
+                losses[f'decode.{name}'] = value
+        if self.cls_head is not None:
+            for name, value in self.cls_head.loss(feats, data_samples).items():
+                losses[f'cls.{name}'] = value
+        return losses
+
+    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
+        """Fill the samples: mask at the original size, class, and the entropy of both."""
+        feats = self.extract_feat(inputs)
+        if self.decode_head is not None:
+            # Where img_shape is a torch.Size, mmseg's heads enlarge their logits to just that.
+            sizes = [{'img_shape': inputs.shape[2:]}] * len(inputs)
+            for sample, logits in zip(
+                data_samples, self.decode_head.predict(feats, sizes, {}), strict=True
+            ):
+                add_seg_prediction(sample, logits)
+        if self.cls_head is not None:
+            for sample, logits in zip(data_samples, self.cls_head(feats), strict=True):
+                add_cls_prediction(sample, logits=logits)
+        return data_samples
+
+    def _forward(self, inputs: Tensor) -> JointOutput:
+        feats = self.extract_feat(inputs)
+        return JointOutput(
+            None if self.decode_head is None else self.decode_head(feats),
+            None if self.cls_head is None else self.cls_head(feats),
+        )
