@@ -2,7 +2,7 @@
 # It trains on made-up images; tools/quickstart.sh makes them and runs it.
 _base_ = ['./uml_res2net_refuge.py']
 data_root = 'data/phantoms/refuge_64x64/'
-train_dataloader = dict(dataset=dict(data_root=data_root))
+train_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
 val_dataloader = dict(dataset=dict(data_root=data_root))
 test_dataloader = dict(
     batch_size=8, num_workers=0, persistent_workers=False, dataset=dict(data_root=data_root)

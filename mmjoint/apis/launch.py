@@ -7,6 +7,7 @@ lets torchrun start the processes, and says in one line what went wrong in the f
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -125,7 +126,7 @@ def run_processes(script: Path, num_processes: int, arguments: list[str]) -> int
     from torch.distributed.launcher.api import elastic_launch
 
     # The processes' own line is enough; torchrun would add its report and a traceback.
-    logging.getLogger('torch.distributed').setLevel(logging.CRITICAL)
+    logging.disable(logging.CRITICAL)
     args = torchrun.parse_args(
         [*torchrun_arguments(num_processes), str(script), *arguments, '--launcher', 'pytorch']
     )
@@ -141,23 +142,32 @@ def run_processes(script: Path, num_processes: int, arguments: list[str]) -> int
             return 128 + stop.sigval
         finally:
             del os.environ[ERROR_DIR]
+            logging.disable(logging.NOTSET)
     return 0
 
 
 def _tell(folder: str, error: Exception) -> int:
     rank, failure = error.get_first_failure()
     told = first_failure(folder)
+    # A process ended by a signal says nothing, and the others then fail for want of it. SIGTERM is
+    # what the launcher itself sends to the rest.
+    killed = [
+        (rank, -item.exitcode)
+        for rank, item in error.failures.items()
+        if item.exitcode < 0 and item.exitcode != -signal.SIGTERM
+    ]
+    if killed and not (told and told[1]):
+        rank, number = killed[0]
+        why = ', often for want of memory' if number == signal.SIGKILL else ''
+        print(f'error: process {rank} was ended by signal {number}{why}', file=sys.stderr)
+        return 128 + number
     if told is not None:
         line, by_user = told
         print(f'error: {line}', file=sys.stderr)
         if not by_user:
             print('(run again with --traceback for the details)', file=sys.stderr)
         return 1
-    code = failure.exitcode
-    if code < 0:
-        print(f'error: process {rank} was ended by signal {-code}', file=sys.stderr)
-        return 128 - code
-    return code
+    return failure.exitcode if failure.exitcode > 0 else 128 - failure.exitcode
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,5 +1,4 @@
 import json
-import sys
 
 import pytest
 import torch
@@ -10,7 +9,7 @@ from mmjoint.apis.failures import first_failure, of_worker
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_json
-from tests.test_engine.helpers import ROOT, load, run_tool, write_config
+from tests.test_engine.helpers import differences, load, run_tool, write_config
 
 
 def trained(tmp_path, extra='', *options):
@@ -52,14 +51,14 @@ def test_what_is_not_defined_becomes_null():
 
 def test_a_second_resume_of_a_finished_run_changes_nothing(tmp_path, runner_state):
     config, checkpoint = trained(tmp_path)
-    before = checkpoint.read_bytes()
+    before = load(checkpoint)
     train.main(
         [
             *[str(config), '--work-dir', str(checkpoint.parent), '--resume'],
             *['--cfg-options', 'train_cfg.max_epochs=2'],
         ]
     )
-    assert checkpoint.read_bytes() == before or load(checkpoint)['meta']['iter'] == 10
+    assert differences(before, load(checkpoint)) == []
 
 
 def test_resume_from_an_explicit_checkpoint_goes_on_from_there(tmp_path, runner_state):
@@ -185,8 +184,6 @@ def test_devices_decide_where_processes_run(monkeypatch):
 def test_dist_scripts_train_and_test_like_one_process(tmp_path, runner_state):
     """Two gloo processes see the same 5 test samples; a failing run speaks one line."""
     config, checkpoint = trained(tmp_path)
-    out = tmp_path / 'one.json'
-    test.main([str(config), str(checkpoint), '--work-dir', str(tmp_path / 'a'), '--out', str(out)])
     seed = ['--cfg-options', 'randomness.seed=3']
     outs = []
     for name, run in (('one', None), ('two', 2)):
@@ -223,4 +220,3 @@ def test_scripts_find_python_and_tell_their_usage():
 def test_traceback_switch_lets_the_error_through(tmp_path):
     with pytest.raises(UserError, match='no such config file'):
         run_cli(train.main, [str(tmp_path / 'x.py'), '--traceback'])
-    assert ROOT.name and sys.executable

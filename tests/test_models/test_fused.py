@@ -37,7 +37,7 @@ def maps(*shapes, layout='channels_first', seed=3):
 
 
 def twins(make, layout='channels_first', seed=1):
-    """The plain and the fused form of a block with the same weights; biases and norms not trivial."""
+    """The plain and the fused form of a block with the same weights, none of them trivial."""
     torch.manual_seed(seed)
     plain = vary_norms(make(fused=False).double())
     for module in plain.modules():

@@ -21,9 +21,10 @@ test_pipeline = [
 ]
 
 # With `cache` the decoded images stay in memory, and a sample takes 0.2 ms: no workers needed.
-# The last, smaller batch of an epoch is kept.
+# The published batch of 8 is 2 on each of 4 processes; with N processes set
+# --cfg-options train_dataloader.batch_size=(8 / N). The last, smaller batch of an epoch is kept.
 train_dataloader = dict(
-    batch_size=8,
+    batch_size=2,
     num_workers=0,
     sampler=dict(type='ResumableSampler', shuffle=True),
     dataset=dict(

@@ -1,6 +1,7 @@
 from mmengine.model import BaseInit
-from mmengine.registry import WEIGHT_INITIALIZERS
 from torch import nn
+
+from mmjoint.registry import WEIGHT_INITIALIZERS
 
 
 @WEIGHT_INITIALIZERS.register_module()
