@@ -23,8 +23,17 @@ VARIANTS = {
     'segmentation alone': 'configs/uml/ablation/uml-b8-seg-only_res2net_phantom-refuge-64x64.py',
     'classification alone': 'configs/uml/ablation/uml-b8-cls-only_res2net_phantom-refuge-64x64.py',
 }
-NOISY = """_base_ = ['{root}/{config}', '{root}/configs/_base_/noise/gaussian.py']
-test_dataloader = dict(dataset=dict(pipeline=_base_.noisy_test_pipeline))
+NOISY = """_base_ = ['{root}/{config}']
+test_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type='LoadJointImage'),
+            dict(type='GaussianNoise', sigma=0.0, seed=0),
+            dict(type='LoadJointAnnotations'),
+            dict(type='PackJointInputs'),
+        ]
+    )
+)
 """
 WORK = ROOT / 'work_dirs' / 'claims'
 # 60 labelled images, 120 held-out ones.

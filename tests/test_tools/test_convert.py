@@ -1,0 +1,76 @@
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmjoint.utils.cli import run_cli
+from tests.test_reference.test_uml_networks import build, official_keys, official_names
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def tool():
+    path = ROOT / 'tools' / 'model_converters' / 'convert.py'
+    spec = importlib.util.spec_from_file_location('convert', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope='module')
+def official():
+    """An official checkpoint's tensors as DataParallel saves them, with dead parts; 4 classes."""
+    model = build('uml_res2net', fused=True, num_classes=4)
+    shapes = official_keys(model, 'uml', official_names('uml'))
+    state = {f'module.{key}': torch.zeros(shape) for key, shape in shapes.items()}
+    state['module.cls_feature_encoder.layer4.0.conv1.weight'] = torch.zeros(1)
+    key = 'module.un_seg_decoder.conv_out.conv.weight'
+    state[key] = torch.arange(state[key].numel()).float().view(state[key].shape)
+    return state
+
+
+def test_converts_and_infers_the_classes(tool, official, tmp_path):
+    source, target = tmp_path / 'official.pth', tmp_path / 'ours.pth'
+    torch.save({'state_dict': official}, source)
+    tool.main(['uml', str(source), str(target)])
+    stored = torch.load(target, weights_only=True)
+    weight = stored['state_dict']['decode_head.out_conv.weight']
+    assert torch.equal(weight, official['module.un_seg_decoder.conv_out.conv.weight'])
+    assert len(stored['state_dict']) == len(official) - 1  # the fourth stage is not built
+    assert stored['meta'] == {'converted_from': 'official.pth', 'method': 'uml'}
+
+
+def test_mistakes_end_in_one_line(tool, official, tmp_path, capsys):
+    def saved(name, state):
+        torch.save(state, tmp_path / name)
+        return tmp_path / name
+
+    lacking = {k: v for k, v in official.items() if 'un4.psi.0.bias' not in k}
+    odd = {**official, 'module.head.weight': torch.zeros(1)}
+    reshaped = {**official, 'module.un_cls_decoder.cls_predict.0.weight': torch.zeros(2, 7)}
+    garbage = tmp_path / 'garbage.pth'
+    garbage.write_bytes(b'PK no checkpoint')
+    existing = tmp_path / 'existing.pth'
+    existing.write_bytes(b'mine')
+    target = tmp_path / 'target.pth'
+    cases = [
+        (tmp_path / 'nowhere.pth', target, r'nowhere\.pth: .*found no file'),
+        (garbage, target, r'garbage\.pth: .*cannot be read'),
+        (saved('lacking.pth', lacking), target, r'1 missing, first decode_head\.navigators\.2'),
+        (saved('odd.pth', odd), target, r'checkpoint key head\.weight: .*unknown'),
+        (saved('reshaped.pth', reshaped), target, r'cls_head\.fc\.weight has shape \(2, 7\)'),
+        (saved('list.pth', [1, 2]), target, r'list\.pth: expected tensors by name, found list'),
+        (garbage, existing, r'existing\.pth: exists already'),
+    ]
+    for source, destination, message in cases:
+        with pytest.raises(SystemExit) as ended:
+            run_cli(tool.main, ['uml', str(source), str(destination)])
+        error = capsys.readouterr().err.strip()
+        assert ended.value.code == 1
+        assert '\n' not in error and re.search(message, error), error
+    assert not target.exists()
+    assert existing.read_bytes() == b'mine'
+    assert not list(tmp_path.glob('.*'))
