@@ -54,12 +54,12 @@ _BELOW = {
     'transforms': registry.TRANSFORMS,
     'sampler': registry.DATA_SAMPLERS,
     'batch_sampler': registry.DATA_SAMPLERS,
-    'collate_fn': mmengine_registry.FUNCTIONS,
-    'worker_init_fn': mmengine_registry.FUNCTIONS,
-    'optimizer': mmengine_registry.OPTIMIZERS,
+    'collate_fn': registry.FUNCTIONS,
+    'worker_init_fn': registry.FUNCTIONS,
+    'optimizer': registry.OPTIMIZERS,
     'vis_backends': registry.VISBACKENDS,
     'metrics': registry.METRICS,
-    'init_cfg': mmengine_registry.WEIGHT_INITIALIZERS,
+    'init_cfg': registry.WEIGHT_INITIALIZERS,
 }
 _DEFAULT_TYPE = {
     'optim_wrapper': 'OptimWrapper',
@@ -281,10 +281,10 @@ _ALL_REGISTRIES = (
     registry.DATASETS,
     registry.HOOKS,
     registry.VISBACKENDS,
-    mmengine_registry.WEIGHT_INITIALIZERS,
+    registry.WEIGHT_INITIALIZERS,
     mmengine_registry.TASK_UTILS,
-    mmengine_registry.FUNCTIONS,
-    mmengine_registry.OPTIMIZERS,
+    registry.FUNCTIONS,
+    registry.OPTIMIZERS,
 )
 
 

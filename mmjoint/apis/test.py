@@ -178,9 +178,8 @@ def _write_report(
 
 
 def _training_scalars(folder: Path) -> Path | None:
-    """Find the newest scalars of the training that wrote a checkpoint into ``folder``."""
-    found = sorted(folder.glob('*/vis_data/scalars.json'))
-    return found[-1] if found else None
+    """Give the work folder that a checkpoint lies in, if a training left its scalars there."""
+    return folder if any(folder.glob('*/vis_data/scalars.json')) else None
 
 
 def main(argv: list[str] | None = None) -> None:

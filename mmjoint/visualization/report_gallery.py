@@ -127,6 +127,11 @@ def _legend(archive: CaseArchive) -> str:
             f'style="background:linear-gradient(to right, {ramp})"></span> '
             f'{info["uncertainty_bounds"][measure]:.3g}</li>'
         )
+        if has_masks:
+            parts.append(
+                f'<li><span class="swatch outline" style="border-color:rgb{_HEAT_CONTOUR}"></span>'
+                f'line in the {html.escape(_words(measure))} map: prediction</li>'
+            )
     return f'<ul class="legend">{"".join(parts)}</ul>' if parts else ''
 
 

@@ -52,8 +52,9 @@ def find_train_logs(path: str | os.PathLike[str]) -> list[Path]:
 def read_train_log(path: str | os.PathLike[str]) -> dict[str, Curve]:
     """Read a training log into one curve per scalar.
 
-    A step that was written again by a resumed run keeps its later value. Lines of training carry
-    the iteration as ``step``, lines of validation the epoch or the iteration, as the loop counts.
+    Runs that resumed one training are joined; a step that was written again keeps its later value.
+    Where a folder holds several trainings, the newest counts. Lines of training carry the iteration
+    as ``step``, lines of validation the epoch or the iteration, as the loop counts.
 
     Args:
         path: See ``find_train_logs``.
@@ -64,7 +65,7 @@ def read_train_log(path: str | os.PathLike[str]) -> dict[str, Curve]:
     Raises:
         UserError: If there is no log, a line is no JSON object or no line holds a scalar.
     """
-    records = [record for file in find_train_logs(path) for record in _read_lines(file)]
+    records = _newest_training([_read_lines(file) for file in find_train_logs(path)])
     by_epoch = _validates_by_epoch(records)
     points: dict[str, dict[float, float]] = {}
     units: dict[str, str] = {}
@@ -85,6 +86,18 @@ def read_train_log(path: str | os.PathLike[str]) -> dict[str, Curve]:
         name: Curve(sorted(found), [found[step] for step in sorted(found)], units[name])
         for name, found in points.items()
     }
+
+
+def _newest_training(runs: list[list[dict]]) -> list[dict]:
+    """Join the newest training's runs: one that begins no later than the first starts anew."""
+    records: list[dict] = []
+    beginning = None
+    for run in runs:
+        first = next((r['step'] for r in run if 'loss' in r and _is_number(r.get('step'))), None)
+        if first is not None and (beginning is None or first <= beginning):
+            records, beginning = [], first
+        records = records + run
+    return records
 
 
 def _is_number(value: object) -> bool:

@@ -163,9 +163,7 @@ def test_encoder(make, layout):
 
 
 def test_recomputing_encoder_equals_the_plain_one():
-    check(
-        lambda fused: Res2NetV1b(base_channels=8, fused=fused, recompute=fused), (2, 3, 16, 16)
-    )
+    check(lambda fused: Res2NetV1b(base_channels=8, fused=fused, recompute=fused), (2, 3, 16, 16))
 
 
 def test_recomputing_encoder_gives_gradients_where_the_input_needs_none():

@@ -46,9 +46,7 @@ def step(model, image, samples, progress, seed=0):
     ],
 )
 def test_training_step(name, num_classes, progress, layout):
-    plain, fused = twins(
-        name, num_classes=num_classes, fused_options={'memory_format': layout}
-    )
+    plain, fused = twins(name, num_classes=num_classes, fused_options={'memory_format': layout})
     image = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     samples = make_samples(2, (32, 32), num_classes=num_classes)
     expected, expected_gradients = step(plain, image, samples, progress)

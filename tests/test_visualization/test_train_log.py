@@ -80,3 +80,18 @@ def test_missing_logs(tmp_path):
         read_train_log(tmp_path / 'none.json')
     with pytest.raises(UserError, match='expected a scalars.json below this folder'):
         read_train_log(tmp_path)
+
+
+def test_only_the_newest_training_of_a_folder_counts(tmp_path):
+    def write(name, steps, loss):
+        folder = tmp_path / name / 'vis_data'
+        folder.mkdir(parents=True)
+        lines = [f'{{"loss": {loss}, "iter": {step}, "step": {step}}}' for step in steps]
+        (folder / 'scalars.json').write_text('\n'.join(lines) + '\n')
+
+    write('run1', [10, 20, 30, 40], 1.0)
+    write('run2', [10, 20], 2.0)  # starts anew
+    write('run3', [20, 30], 3.0)  # resumes run2
+    curve = read_train_log(tmp_path)['loss']
+    assert curve.steps == [10, 20, 30]
+    assert curve.values == [2.0, 3.0, 3.0]

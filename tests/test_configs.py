@@ -1,0 +1,133 @@
+"""Every config loads; every model in one is built small and makes one step on a made-up batch."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope, init_default_scope
+
+from mmjoint.apis.config import load_config
+from mmjoint.registry import (
+    DATASETS,
+    EVALUATOR,
+    HOOKS,
+    LOOPS,
+    MODELS,
+    PARAM_SCHEDULERS,
+    TRANSFORMS,
+)
+
+from .test_models.tiny import PARTS, make_samples
+
+ROOT = Path(__file__).resolve().parents[1] / 'configs'
+FILES = sorted(str(file.relative_to(ROOT)) for file in ROOT.rglob('*.py'))
+BASES = [name for name in FILES if name.startswith('_base_')]
+FULL = [name for name in FILES if not name.startswith('_base_')]
+WITH_MODEL = FULL + [name for name in BASES if name.startswith('_base_/models/')]
+WIDTH = 4
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmjoint')
+    yield
+    DefaultScope._instance_dict.clear()
+
+
+def shrunk(model):
+    """The model with its published width brought down to ``WIDTH``."""
+    model = copy.deepcopy(model)
+    if model.type == 'JointModel':
+        old = 64
+        model.backbone.update(base_channels=WIDTH, stem_channels=WIDTH)
+    else:
+        old = model.backbone.base_channels
+
+    def scaled(value):
+        if isinstance(value, (list, tuple)):
+            return tuple(scaled(v) for v in value)
+        return value if value is None else value * WIDTH // old
+
+    for part in PARTS:
+        for key in model.get(part, {}):
+            if key.endswith('channels') and (part, model.type) != ('backbone', 'JointModel'):
+                model[part][key] = scaled(model[part][key])
+    return model
+
+
+def num_classes(cfg):
+    """Numbers of pixel and image classes; of a lone model file, those that it was written for."""
+    if 'train_dataloader' not in cfg:
+        return 3, 2
+    meta = DATASETS.get(cfg.train_dataloader.dataset.type).METAINFO
+    return len(meta['classes']), len(meta['cls_classes'])
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_loads_and_can_be_dumped(name):
+    cfg = load_config(str(ROOT / name))
+    if name in FULL:  # what a run writes into its folder
+        assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
+
+
+@pytest.mark.parametrize('name', WITH_MODEL)
+def test_one_training_step(name):
+    cfg = load_config(str(ROOT / name))
+    torch.manual_seed(0)
+    pixel_classes, image_classes = num_classes(cfg)
+    for part in ('mutual_head', 'decode_head', 'cls_head'):
+        if part in cfg.model:
+            expected = image_classes if part == 'cls_head' else pixel_classes
+            assert cfg.model[part].num_classes == expected, part
+    model = MODELS.build(shrunk(cfg.model)).train()
+    settings = cfg.get('optim_wrapper') or dict(
+        type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1)
+    )
+    wrapper = build_optim_wrapper(model, copy.deepcopy(settings))
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    samples = make_samples(2, (32, 32), num_classes=pixel_classes, num_cls_classes=image_classes)
+    images = list(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
+    log = model.train_step({'inputs': images, 'data_samples': samples}, wrapper)
+    assert torch.isfinite(log['loss']) and log['loss'] > 0
+    moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    assert {key.split('.')[0] for key in moved} == {name for name, _ in model.named_children()} - {
+        'data_preprocessor'
+    }
+    with torch.no_grad():
+        results = model.eval().test_step({'inputs': images, 'data_samples': samples})
+    for sample in results:
+        assert sample.pred_sem_seg.data.shape == (1, 32, 32)
+        assert sample.pred_score.shape == (image_classes,)
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_everything_else_that_it_names_can_be_built(name):
+    cfg = load_config(str(ROOT / name))
+    assert cfg.default_scope == 'mmjoint'
+    for split in ('train', 'val', 'test'):
+        dataset = cfg[f'{split}_dataloader'].dataset
+        assert DATASETS.get(dataset.type), dataset.type
+        transforms = [TRANSFORMS.build(copy.deepcopy(item)) for item in dataset.pipeline]
+        assert type(transforms[-1]).__name__ == 'PackJointInputs'
+        if split != 'train':
+            evaluator = EVALUATOR.build(copy.deepcopy(cfg[f'{split}_evaluator']))
+            assert evaluator.metrics
+            assert all(metric.eval_names for metric in evaluator.metrics)
+    for hook in [*cfg.default_hooks.values(), *cfg.get('custom_hooks', [])]:
+        assert HOOKS.build(copy.deepcopy(hook))
+    assert LOOPS.get(cfg.train_cfg.type)
+    for scheduler in cfg.param_scheduler:
+        assert PARAM_SCHEDULERS.get(scheduler.type), scheduler.type
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_name_follows_the_convention(name):
+    """``{algorithm}_{backbone}_{dataset}``: the folder's method first, the data set last."""
+    parts = Path(name).stem.split('_')
+    method = Path(name).parts[0]
+    assert parts[0].split('-')[0] == method
+    dataset = load_config(str(ROOT / name)).train_dataloader.dataset.type.removesuffix('Dataset')
+    assert any(dataset.lower() in part for part in parts), f'{name} trains on {dataset}'
