@@ -134,7 +134,7 @@ def test_preparation_is_light():
         ('mmjoint.utils.x', 'from .. import structures', 1),
         ('mmjoint.utils.x', "importlib.import_module('mmjoint.models')", 1),
         ('mmjoint.apis.x', 'from mmjoint.engine import JointRunner', 0),
-        ('prepare_dataset.x', 'from mmjoint.datasets import REFUGEDataset', 1),
+        ('prepare_dataset.x', 'from mmjoint.datasets import REFUGEJointDataset', 1),
         ('tools.x', 'from prepare_dataset.refuge import main', 1),
         ('tools.x', 'from mmjoint.apis.train import main\nimport torch', 0),
     ],

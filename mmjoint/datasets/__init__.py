@@ -2,13 +2,13 @@ from . import samplers, transforms
 from .base_joint_dataset import BaseJointDataset
 from .cache import ArrayCache
 from .ispy1 import ISPY1Dataset
-from .refuge import REFUGEDataset
+from .refuge import REFUGEJointDataset
 
 __all__ = [
     'ArrayCache',
     'BaseJointDataset',
     'ISPY1Dataset',
-    'REFUGEDataset',
+    'REFUGEJointDataset',
     'samplers',
     'transforms',
 ]

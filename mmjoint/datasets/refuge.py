@@ -4,7 +4,7 @@ from .base_joint_dataset import BaseJointDataset
 
 
 @DATASETS.register_module()
-class REFUGEDataset(BaseJointDataset):
+class REFUGEJointDataset(BaseJointDataset):
     """REFUGE: colour fundus photographs with optic disc, optic cup and glaucoma.
 
     Mask classes: 0 background, 1 rim (disc without cup), 2 cup; the disc is rim and cup together.

@@ -148,7 +148,7 @@ CONFIG_MISTAKES = {
         r'train_dataloader\.dataset holds no sample',
     ),
     'unprepared data': (
-        "train_dataloader = dict(dataset=dict(_delete_=True, type='REFUGEDataset', "
+        "train_dataloader = dict(dataset=dict(_delete_=True, type='REFUGEJointDataset', "
         "data_root='missing/', split='train'))",
         r'missing/annotations/train\.json.*prepare_dataset/refuge\.py',
     ),

@@ -9,7 +9,7 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
-from mmjoint.datasets import BaseJointDataset, ISPY1Dataset, REFUGEDataset
+from mmjoint.datasets import BaseJointDataset, ISPY1Dataset, REFUGEJointDataset
 from mmjoint.registry import DATASETS
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import SeededIndex
@@ -19,7 +19,7 @@ PIPELINE = [*LOAD, dict(type='PackJointInputs')]
 
 
 def refuge(prepared, **options):
-    return REFUGEDataset(
+    return REFUGEJointDataset(
         str(prepared.root), **dict(dict(split='train', pipeline=PIPELINE), **options)
     )
 
@@ -71,7 +71,7 @@ def test_a_sample_as_the_model_gets_it(prepared):
 
 def test_length_and_names(prepared):
     dataset = DATASETS.build(
-        dict(type='REFUGEDataset', data_root=str(prepared.root), split='train')
+        dict(type='REFUGEJointDataset', data_root=str(prepared.root), split='train')
     )
     assert len(dataset) == 3
     assert dataset.metainfo['classes'] == ('background', 'rim', 'cup')

@@ -75,6 +75,7 @@ def test_attention_query_bias_keeps_a_gradient_of_zero():
 
 
 HEAD = dict(cls_channels=(2, 8, 16, 32), seg_channels=(2, 8, 16, 32), out_channels=(2, 8, 16, 32))
+EARLY = dict(cls_channels=(2, 8, 16, 32), seg_channels=(2, 8, 16, 32), out_channels=(None, 8, 2, 2))
 PAPER = dict(cls_channels=(2, 8, 16, 32), seg_channels=(2, 4, 8, 16), out_channels=(2, 4, 8, None))
 
 
@@ -99,7 +100,7 @@ class Mixed(nn.Module):
 
 @layouts
 @pytest.mark.parametrize(
-    ('settings', 'after'), [(HEAD, ()), (HEAD, (8, 16, 32)), (PAPER, ())], ids=str
+    ('settings', 'after'), [(HEAD, ()), (HEAD, (8, 16, 32)), (PAPER, ()), (EARLY, ())], ids=str
 )
 def test_mixer(settings, after, layout):
     shapes = [

@@ -21,7 +21,7 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type='ResumableSampler', shuffle=True),
     dataset=dict(
-        type='REFUGEDataset',
+        type='REFUGEJointDataset',
         data_root='nowhere',
         split='train',
         pipeline=[

@@ -1,6 +1,6 @@
 # REFUGE at 256x256, as UML trains on it: RGB in [0, 255], no augmentation, no normalisation here.
 # Made by: python prepare_dataset/refuge.py RAW data/refuge
-dataset_type = 'REFUGEDataset'
+dataset_type = 'REFUGEJointDataset'
 data_root = 'data/refuge/'
 
 train_pipeline = [

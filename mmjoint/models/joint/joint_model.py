@@ -5,6 +5,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
+from mmjoint.registry import MODELS
 from mmjoint.structures import OptSampleList, SampleList
 from mmjoint.structures.typing import ConfigType
 
@@ -35,6 +36,8 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
         init_cfg: ConfigType | list[ConfigType] | None = None,
         memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
+        if isinstance(data_preprocessor, dict):
+            data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if memory_format not in INPUT_FORMATS:
             raise ValueError(
@@ -43,8 +46,14 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
         self.memory_format = memory_format
 
     def lay_out(self) -> None:
-        """Lay the weights out in the chosen memory format; constructors call it last."""
-        self.to(memory_format=INPUT_FORMATS[self.memory_format])
+        """Lay the weights out in the chosen memory format; constructors call it last.
+
+        Weights of 1x1 convolutions are the same in both and stay as they are.
+        """
+        for parameter in self.parameters():
+            if parameter.dim() == 4 and parameter.shape[2:].numel() > 1:
+                layout = INPUT_FORMATS[self.memory_format]
+                parameter.data = parameter.data.contiguous(memory_format=layout)
 
     def forward(
         self,

@@ -12,6 +12,14 @@ from mmjoint.registry import MODELS
 from .reduction import masked_mean
 
 
+def _check_alpha(alpha: Tensor) -> None:
+    smallest = alpha.detach().min().item() if alpha.numel() else 1.0
+    if smallest <= 0:
+        raise ValueError(
+            f'alpha must be > 0, got min {smallest:.3g}; pass evidence + 1, not logits'
+        )
+
+
 @MODELS.register_module()
 class EvidentialLoss(nn.Module):
     r"""Expected cross-entropy of a Dirichlet plus an annealed penalty on wrong evidence.
@@ -32,6 +40,9 @@ class EvidentialLoss(nn.Module):
         - target: int64, as alpha without axis 1, in [0, K) or ``ignore_index``.
         - weight: like target, optional.
         - Output: scalar; exactly 0 with a graph where no target is valid.
+
+    Raises:
+        ValueError: In its first call, if alpha is not positive.
 
     Reference:
         Sensoy et al., "Evidential deep learning to quantify classification uncertainty", NeurIPS
@@ -56,6 +67,7 @@ class EvidentialLoss(nn.Module):
         self.loss_name = loss_name
         self.fused = fused
         self.kl_weight = linear_ramp_up(0.0, annealing)
+        self._is_checked = False
 
     def set_train_progress(self, progress: float) -> None:
         """Set the weight of the divergence from the share of training that is done, in [0, 1]."""
@@ -80,6 +92,9 @@ class EvidentialLoss(nn.Module):
             wrong_index: ``wrong_class_index`` of the targets (ignored ones as class 0), when
                 several opinions share a target.
         """
+        if not self._is_checked:  # once: looking at values makes a GPU wait
+            _check_alpha(alpha)
+            self._is_checked = True
         valid = target != ignore_index
         target = target.masked_fill(~valid, 0)
         loss = evidential_nll(alpha, target)

@@ -96,12 +96,16 @@ class MutualFeatureMixer(BaseModule):
         """
         if projections is None:
             projections = [None] * len(self.cls_convs)
-        last = len(self.cls_convs) - 1
         outputs = []
         for i, projection in enumerate(projections):
-            mix = self._mix_fused if self.fused and i < last else self._mix
+            mix = self._mix_fused if self._is_fused(i) else self._mix
             outputs.append(mix(i, cls_feats[i], seg_feats[i], projection))
         return tuple(outputs)
+
+    def _is_fused(self, level: int) -> bool:
+        """Whether a level pays to be fused: not the smallest, and it has a last projection."""
+        has_projection = isinstance(self.out_convs[level], nn.Conv2d)
+        return self.fused and has_projection and level < len(self.cls_convs) - 1
 
     def _mix(self, level: int, cls_feat: Tensor, seg_feat: Tensor, after: Tensor | None) -> Tensor:
         joined = torch.cat(

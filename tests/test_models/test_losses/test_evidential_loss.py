@@ -138,3 +138,8 @@ def test_impossible_annealing(annealing):
 def test_misspelt_option():
     with pytest.raises(TypeError, match='anealing'):
         EvidentialLoss(anealing=0.5)
+
+
+def test_logits_in_place_of_alpha_are_refused():
+    with pytest.raises(ValueError, match='alpha must be > 0, got min -1; pass evidence'):
+        EvidentialLoss()(torch.tensor([[2.0, -1.0]]), torch.tensor([0]))
