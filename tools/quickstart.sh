@@ -6,7 +6,7 @@ set -euo pipefail
 
 . "$(dirname "${BASH_SOURCE[0]}")/make_environment.sh"
 cd "$root"
-config=configs/uml/uml-b8_res2net_phantom-refuge-64x64.py
+config=configs/uml/uml-b8-aug_res2net_phantom-refuge-64x64.py
 raw=data/phantoms/refuge_raw
 work_dir=work_dirs/quickstart
 started=$SECONDS
@@ -14,7 +14,7 @@ started=$SECONDS
 step() { printf '\n== %s (%d s)\n' "$*" "$((SECONDS - started))"; }
 
 step "1/5 making up fundus images in REFUGE's raw layout: $raw"
-"$PYTHON" prepare_dataset/make_phantoms.py refuge "$raw" --num-cases 210 --split-ratio 4 1 2 \
+"$PYTHON" prepare_dataset/make_phantoms.py refuge "$raw" --num-cases 280 --split-ratio 4 1 2 \
     --size 256 --glaucoma-share 0.5 --seed 0 --overwrite
 
 step "2/5 preparing them: data/phantoms/refuge_64x64"

@@ -1,5 +1,5 @@
 # A small UML on small images, for machines without a GPU: an eighth of the width, 64x64.
-# It trains on made-up images; tools/quickstart.sh makes them and runs it.
+# It trains on made-up images, which tools/quickstart.sh makes.
 _base_ = ['./uml_res2net_refuge.py']
 data_root = 'data/phantoms/refuge_64x64/'
 train_dataloader = dict(batch_size=8, dataset=dict(data_root=data_root))
@@ -22,7 +22,7 @@ model = dict(
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
 param_scheduler = [
-    dict(type='PolyAfterLR', change_epoch=10, power=0.9, min_lr=1e-5, by_epoch=False)
+    dict(type='PolyAfterLR', change_epoch=18, power=0.9, min_lr=1e-5, by_epoch=False)
 ]
-train_cfg = dict(max_epochs=30, val_interval=10)
-default_hooks = dict(checkpoint=dict(interval=10))
+train_cfg = dict(max_epochs=36, val_interval=12)
+default_hooks = dict(checkpoint=dict(interval=12))
