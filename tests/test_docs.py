@@ -86,7 +86,7 @@ def commands():
     for page in PAGES:
         # Forms such as `<dataset>.py [options]` are no commands; whoever writes one says ```bash.
         for language, block in [(lang, b) for lang in ('bash', '') for b in blocks(page, lang)]:
-            for line in block.splitlines():
+            for line in block.replace('\\\n', ' ').splitlines():
                 line = line.partition('  #')[0].strip()
                 if not re.match(r'(?:\w+=\S+ )*(?:python|bash) (?:tools|prepare_dataset)/', line):
                     continue
