@@ -129,5 +129,6 @@ def test_name_follows_the_convention(name):
     parts = Path(name).stem.split('_')
     method = Path(name).parts[0]
     assert parts[0].split('-')[0] == method
-    dataset = load_config(str(ROOT / name)).train_dataloader.dataset.type.removesuffix('Dataset')
+    dataset = load_config(str(ROOT / name)).train_dataloader.dataset.type
+    dataset = dataset.removesuffix('Dataset').removesuffix('Joint')
     assert any(dataset.lower() in part for part in parts), f'{name} trains on {dataset}'

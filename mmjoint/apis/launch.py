@@ -127,13 +127,14 @@ def run_processes(script: Path, num_processes: int, arguments: list[str]) -> int
 
     # The processes' own line is enough; torchrun would add its report and a traceback.
     logging.disable(logging.CRITICAL)
-    args = torchrun.parse_args(
-        [*torchrun_arguments(num_processes), str(script), *arguments, '--launcher', 'pytorch']
-    )
-    config, command, command_arguments = torchrun.config_from_args(args)
     with tempfile.TemporaryDirectory(prefix='mmjoint_') as folder:
         os.environ[ERROR_DIR] = folder
         try:
+            args = torchrun.parse_args(
+                [*torchrun_arguments(num_processes), str(script), *arguments]
+                + ['--launcher', 'pytorch']
+            )
+            config, command, command_arguments = torchrun.config_from_args(args)
             elastic_launch(config=config, entrypoint=command)(*command_arguments)
         except ChildFailedError as error:
             return _tell(folder, error)

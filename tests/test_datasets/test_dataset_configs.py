@@ -62,7 +62,7 @@ def load(name, root, noise=None, tmp_path=None):
 def test_all_loaders_give_batches(name, tmp_path):
     prepare(tmp_path)
     config = load(name, tmp_path)
-    for key, batch_size in (('train', 8), ('val', 4), ('test', 4)):
+    for key, batch_size in (('train', 2), ('val', 4), ('test', 4)):
         options = config[f'{key}_dataloader']
         assert options.batch_size == batch_size and not options.get('drop_last', False)
         options.update(num_workers=0, persistent_workers=False)
@@ -79,7 +79,7 @@ def test_all_loaders_give_batches(name, tmp_path):
 def test_evaluators_are_built_and_share_the_classes(name):
     config = Config.fromfile(BASE / 'datasets' / f'{name}_256x256.py')
     for evaluator in (config.val_evaluator, config.test_evaluator):
-        assert [type(METRICS.build(metric)).__name__ for metric in evaluator] == [
+        assert [type(METRICS.build(metric)).__name__ for metric in evaluator.metrics] == [
             'SegmentationMetric',
             'ClassificationMetric',
             'CalibrationMetric',
