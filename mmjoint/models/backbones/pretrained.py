@@ -20,7 +20,7 @@ def load_pretrained(
         rename: Translates a name of the file; None for a tensor that is not wanted.
 
     Raises:
-        UserError: The file is missing, unreadable, or lacks tensors of the backbone.
+        UserError: The file is missing, unreadable, or does not fit the backbone.
     """
     name = type(module).__name__
     if path is None:
@@ -42,12 +42,21 @@ def load_pretrained(
         raise UserError(
             f'{path}: cannot be read as a file of tensors ({type(error).__name__}); fetch it again'
         ) from error
+    if not isinstance(stored, dict):
+        raise UserError(f'{path}: expected tensors by name, found {type(stored).__name__}')
     stored = stored.get('state_dict', stored)
     state = {new: value for key, value in stored.items() if (new := rename(key)) is not None}
-    missing = sorted(set(module.state_dict()) - set(state))
+    own = module.state_dict()
+    missing = sorted(set(own) - set(state))
     if missing:
         raise UserError(
             f'{path}: expected all weights of {name}, found {len(missing)} missing, first '
             f'{missing[0]}; use the weights of this architecture'
         )
+    for key, value in own.items():
+        if state[key].shape != value.shape:
+            raise UserError(
+                f'{path}: {key} has shape {tuple(state[key].shape)}, the config expects '
+                f'{tuple(value.shape)}; use weights of the same width'
+            )
     module.load_state_dict(state, strict=False)
