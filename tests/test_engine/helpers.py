@@ -109,7 +109,9 @@ def train_forked(size: int, *arguments: object) -> list[int]:
 
 def differences(one: object, two: object, where: str = '') -> list[str]:
     """Name every place where two checkpoints differ by a bit, besides names and times."""
-    if where.endswith(('.cfg', '.time', '.experiment_name', '.eta')):
+    # mmengine's version carries the commit of the working folder, which may change between runs.
+    named = ('.cfg', '.time', '.experiment_name', '.eta', '.mmengine_version')
+    if where.endswith(named):
         return []
     if isinstance(one, torch.Tensor) and isinstance(two, torch.Tensor):
         same = one.dtype == two.dtype and one.shape == two.shape and torch.equal(one, two)
