@@ -75,10 +75,11 @@ def test_divergence_from_uniform():
     for case in reference('uml', 'dirichlet_kl').cases():
         exact = dirichlet_kl(case.tensor('alpha', torch.float64))
         assert_close(exact, case['kl_f64'], 1e-7, 'float64')
-        # In float32 rows with large alpha lose digits, in the stored values as well.
+        # The stored float32 values lose digits with growing alpha; they are looked at where few.
         alpha = case.tensor('alpha')
         small = alpha.max(1).values < 100
-        assert_close(dirichlet_kl(alpha)[small], case['kl'][small.numpy()], 1e-5, 'float32')
+        assert_close(exact[small], case['kl'][small.numpy()], 1e-4, 'float32')
+        assert_close(dirichlet_kl(alpha)[small], case['kl_f64'][small.numpy()], 1e-4, 'ours')
 
 
 @pytest.mark.parametrize('fused', [True, False])

@@ -7,6 +7,7 @@ import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmjoint.functional.dirichlet import vacuity
 from mmjoint.functional.partial_label import merge_logits
 from mmjoint.registry import MODELS
 from mmjoint.structures import SampleList, stack_annotated, stack_seg_maps
@@ -14,7 +15,7 @@ from mmjoint.structures.typing import ConfigType
 
 from ..layers import ReliableMask, UncertaintyNavigator, UpConcat, UpConv, pointwise, resample
 from ..losses import full_precision, one_hot_map
-from .mutual_evidence_head import MutualOutput, damping
+from .mutual_evidence_head import MutualOutput
 
 
 class GuidedOutput(NamedTuple):
@@ -138,7 +139,7 @@ class NavigatedHead(BaseGuidedHead):
         """Decode; ``mixed`` is not used here."""
         skips = [seg_feats[0]]
         skips += [conv(feat) for conv, feat in zip(self.adjust, seg_feats[1:], strict=True)]
-        uncertainty = damping(mutual.evidence[0])
+        uncertainty = vacuity(mutual.evidence[0] + 1)
         x = skips[3]
         for level in (2, 1, 0):
             scale = 0.5**level
@@ -202,7 +203,7 @@ class ReliableMaskHead(BaseGuidedHead):
     ) -> GuidedOutput:
         """Decode."""
         evidence = mutual.evidence[0]
-        uncertainty = damping(evidence)
+        uncertainty = vacuity(evidence + 1)
         small_uncertainty = resample(uncertainty, 1 / 8)
         x = torch.cat([seg_feats[3], mixed[3]], 1) * torch.exp(-small_uncertainty)
         x = self.bottom(x)

@@ -223,17 +223,3 @@ class SingleMutualEvidenceHead(BaseMutualEvidenceHead):
         for up, skip in zip(self.ups, reversed(feats[:3]), strict=True):
             x = up(x, skip)
         return MutualOutput(x, (evidence_from_logits(self.evidence_conv(x)),))
-
-
-def damping(evidence: Tensor) -> Tensor:
-    """Vacuity of pixel evidence ``(B, K, H, W)``: ``(B, 1, H, W)`` in (0, 1]."""
-    return evidence.shape[1] / (evidence.sum(1, keepdim=True) + evidence.shape[1])
-
-
-__all__ = [
-    'BaseMutualEvidenceHead',
-    'MutualEvidenceHead',
-    'MutualOutput',
-    'SingleMutualEvidenceHead',
-    'damping',
-]
