@@ -282,7 +282,9 @@ def _compose(
         for picture, panel in zip(pictures, panels, strict=True)
     )
     total = height + top + bottom
-    figure = Figure(figsize=(width / dpi, total / dpi), dpi=dpi, facecolor='white')
+    # Some matplotlib versions cut a product such as 401.9999 to 401 pixels.
+    figsize = ((width + 0.01) / dpi, (total + 0.01) / dpi)
+    figure = Figure(figsize=figsize, dpi=dpi, facecolor='white')
     canvas = FigureCanvasAgg(figure)
     left = pad
     for picture, panel in zip(pictures, panels, strict=True):
