@@ -34,6 +34,8 @@ MODEL_WRAPPERS = _child('model_wrapper', mmengine_registry.MODEL_WRAPPERS, 'mmjo
 WEIGHT_INITIALIZERS = _child(
     'weight initializer', mmengine_registry.WEIGHT_INITIALIZERS, 'mmjoint.models'
 )
+# Wrappers around a built model, chosen by `uq` and `--uq`; mmengine has no such family.
+UNCERTAINTY = Registry('uncertainty', scope='mmjoint', locations=['mmjoint.models.uncertainty'])
 METRICS = _child('metric', mmengine_registry.METRICS, 'mmjoint.evaluation')
 EVALUATOR = _child('evaluator', mmengine_registry.EVALUATOR, 'mmjoint.evaluation')
 VISUALIZERS = _child('visualizer', mmengine_registry.VISUALIZERS, 'mmjoint.visualization')

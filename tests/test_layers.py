@@ -32,7 +32,8 @@ ALLOWED = {
     'mmjoint.models.joint': LOSSES | PARTS,
     **{f'mmjoint.models.{name}': LOSSES | PARTS | {'mmjoint.models.joint'} for name in ('semi',)},
     'mmjoint.models.adversarial': LOSSES | PARTS | {'mmjoint.models.joint'},
-    'mmjoint.models.uncertainty': LOSSES,  # around any built model
+    # Around any built model: it knows their base class alone.
+    'mmjoint.models.uncertainty': LOSSES | {'mmjoint.models.joint'},
     'mmjoint.models': MODELS,  # its __init__ lists its modules
     **{package: LOW for package in BESIDE},
     'mmjoint.apis': LOW | MODELS | BESIDE,

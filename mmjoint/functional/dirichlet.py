@@ -88,6 +88,19 @@ def expected_entropy(alpha: Tensor) -> Tensor:
     return (alpha / strength * gap).sum(1, keepdim=True)
 
 
+def dirichlet_variance(alpha: Tensor) -> Tensor:
+    r"""Mean over classes of the variance of the class probability, :math:`p_k (1 - p_k) / (S + 1)`.
+
+    Args:
+        alpha: ``(B, K, *space)``, > 0.
+
+    Returns:
+        ``(B, 1, *space)`` in [0, 0.25].
+    """
+    probs = expected_probs(alpha)
+    return (probs * (1 - probs)).mean(1, keepdim=True) / (alpha.sum(1, keepdim=True) + 1)
+
+
 def opinion_measures(alpha: Tensor) -> dict[str, Tensor]:
     """All uncertainty measures of an evidential opinion.
 
@@ -95,9 +108,9 @@ def opinion_measures(alpha: Tensor) -> dict[str, Tensor]:
         alpha: ``(B, K, *space)``, >= 1.
 
     Returns:
-        ``vacuity``, ``dissonance``, ``predictive_entropy``, ``expected_entropy`` and
-        ``mutual_information`` (the last clamped at 0, where rounding may undercut it), each
-        ``(B, 1, *space)``.
+        ``vacuity``, ``dissonance``, ``predictive_entropy``, ``expected_entropy``,
+        ``mutual_information`` (clamped at 0, where rounding may undercut it) and ``variance``,
+        each ``(B, 1, *space)``.
     """
     total = predictive_entropy(expected_probs(alpha))
     aleatoric = expected_entropy(alpha)
@@ -107,6 +120,7 @@ def opinion_measures(alpha: Tensor) -> dict[str, Tensor]:
         'predictive_entropy': total,
         'expected_entropy': aleatoric,
         'mutual_information': (total - aleatoric).clamp_min(0.0),
+        'variance': dirichlet_variance(alpha),
     }
 
 

@@ -13,6 +13,7 @@ with warnings.catch_warnings():
         layers,
         losses,
         necks,
+        uncertainty,
     )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     'layers',
     'losses',
     'necks',
+    'uncertainty',
 ]

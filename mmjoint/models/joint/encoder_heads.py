@@ -8,7 +8,7 @@ from mmjoint.structures import SampleList
 from mmjoint.structures.typing import ConfigType
 
 from .joint_model import BaseJointModel
-from .predictions import add_cls_prediction, add_seg_prediction
+from .predictions import BatchPrediction
 
 
 class JointOutput(NamedTuple):
@@ -31,8 +31,8 @@ class JointModel(BaseJointModel):
 
         loss(inputs, samples)    -> decode_head.loss(feats, samples, {})    'decode.<name>'
                                   + cls_head.loss(feats, samples)           'cls.<name>'
-        predict(inputs, samples) -> decode_head.predict(feats, sizes, {})   mask, its entropy
-                                  + cls_head(feats)                         class, its entropy
+        infer(inputs)            -> decode_head.predict(feats, sizes, {})   logits of the mask
+                                  + cls_head(feats)                         logits of the class
         feats = extract_feat(inputs) = neck(backbone(inputs))
 
     The heads speak mmseg's and mmpretrain's verbs. Their stock heads need every sample labelled;
@@ -97,20 +97,17 @@ class JointModel(BaseJointModel):
                 losses[f'cls.{name}'] = value
         return losses
 
-    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
-        """Fill the samples: mask at the original size, class, and the entropy of both."""
+    def infer(self, inputs: Tensor) -> BatchPrediction:
+        """Predict mask and class of a batch."""
         feats = self.extract_feat(inputs)
+        seg_logits = cls_logits = None
         if self.decode_head is not None:
             # Where img_shape is a torch.Size, mmseg's heads enlarge their logits to just that.
             sizes = [{'img_shape': inputs.shape[2:]}] * len(inputs)
-            for sample, logits in zip(
-                data_samples, self.decode_head.predict(feats, sizes, {}), strict=True
-            ):
-                add_seg_prediction(sample, logits)
+            seg_logits = self.decode_head.predict(feats, sizes, {})
         if self.cls_head is not None:
-            for sample, logits in zip(data_samples, self.cls_head(feats), strict=True):
-                add_cls_prediction(sample, logits=logits)
-        return data_samples
+            cls_logits = self.cls_head(feats)
+        return BatchPrediction(seg_logits=seg_logits, cls_logits=cls_logits)
 
     def _forward(self, inputs: Tensor) -> JointOutput:
         feats = self.extract_feat(inputs)

@@ -9,6 +9,8 @@ from mmjoint.registry import MODELS
 from mmjoint.structures import OptSampleList, SampleList
 from mmjoint.structures.typing import ConfigType
 
+from .predictions import BatchPrediction, add_cls_prediction, add_seg_prediction
+
 INPUT_FORMATS = {'channels_first': torch.contiguous_format, 'channels_last': torch.channels_last}
 
 
@@ -19,7 +21,7 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
 
         forward(inputs, data_samples, mode)
           'loss'    -> loss(inputs, data_samples)     flat dict; keys with "loss" are trained
-          'predict' -> predict(inputs, data_samples)  fills the samples it was given
+          'predict' -> predict(inputs, data_samples)  fills the samples with infer(inputs)
           'tensor'  -> _forward(inputs)               raw outputs
 
     Args:
@@ -71,7 +73,7 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
         Raises:
             ValueError: ``mode`` is none of the three.
         """
-        inputs = inputs.contiguous(memory_format=INPUT_FORMATS[self.memory_format])
+        inputs = self.arrange(inputs)
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         if mode == 'predict':
@@ -80,13 +82,33 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
             return self._forward(inputs)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
+    def arrange(self, inputs: Tensor) -> Tensor:
+        """Bring inputs into the model's memory format."""
+        return inputs.contiguous(memory_format=INPUT_FORMATS[self.memory_format])
+
     @abstractmethod
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch; samples without a label are masked, not skipped."""
 
     @abstractmethod
+    def infer(self, inputs: Tensor) -> BatchPrediction:
+        """Predict a batch, without looking at its samples.
+
+        The layer of ``mmjoint.models.uncertainty`` calls it once per pass.
+        """
+
     def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
-        """Fill predictions and uncertainty into the samples."""
+        """Fill the samples: mask at the original size, class, and the uncertainty of both."""
+        output = self.infer(inputs)
+        for i, sample in enumerate(data_samples):
+            if output.seg_logits is not None:
+                evidence = None if output.seg_evidence is None else output.seg_evidence[i]
+                add_seg_prediction(sample, output.seg_logits[i], evidence)
+            if output.cls_alpha is not None:
+                add_cls_prediction(sample, alpha=output.cls_alpha[i])
+            elif output.cls_logits is not None:
+                add_cls_prediction(sample, logits=output.cls_logits[i])
+        return data_samples
 
     @abstractmethod
     def _forward(self, inputs: Tensor) -> object:

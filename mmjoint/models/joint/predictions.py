@@ -1,5 +1,7 @@
 """How network outputs become fields of the samples; shared by all joint models."""
 
+from typing import NamedTuple
+
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor
@@ -10,26 +12,43 @@ from mmjoint.structures import JointDataSample, VolumeData
 _MODES = {2: 'bilinear', 3: 'trilinear'}
 
 
+class BatchPrediction(NamedTuple):
+    """What a model predicts for a batch; a task that it does not have is None.
+
+    Attributes:
+        seg_logits: ``(B, C, *space)`` at the network's input size.
+        seg_evidence: Pixel evidence >= 0, likewise, of models that measure it.
+        cls_logits: ``(B, K)``.
+        cls_alpha: Dirichlet parameters ``(B, K)``, >= 1, in place of ``cls_logits``.
+    """
+
+    seg_logits: Tensor | None = None
+    seg_evidence: Tensor | None = None
+    cls_logits: Tensor | None = None
+    cls_alpha: Tensor | None = None
+
+
 def to_original_size(maps: Tensor, sample: JointDataSample) -> Tensor:
-    """Undo padding and resizing of one sample's maps.
+    """Undo padding and resizing of maps of one sample.
 
     Args:
-        maps: ``(C, *space)`` at the network's input size.
+        maps: ``(M, C, *space)`` at the network's input size, M maps of the same sample.
         sample: Its metainfo gives ``img_shape`` (size before padding) and ``ori_shape``.
 
     Returns:
-        ``(C, *ori_shape)``.
+        ``(M, C, *ori_shape)``.
     """
-    space = maps.dim() - 1
-    inner = sample.metainfo.get('img_shape', maps.shape[1:])[:space]
-    maps = maps[(slice(None), *(slice(0, int(length)) for length in inner))]
+    space = maps.dim() - 2
+    inner = sample.metainfo.get('img_shape', maps.shape[2:])[:space]
+    maps = maps[(..., *(slice(0, int(length)) for length in inner))]
     original = tuple(int(n) for n in sample.metainfo.get('ori_shape', inner)[:space])
-    if tuple(maps.shape[1:]) == original:
+    if tuple(maps.shape[2:]) == original:
         return maps
-    return F.interpolate(maps[None], size=original, mode=_MODES[space], align_corners=False)[0]
+    return F.interpolate(maps, size=original, mode=_MODES[space], align_corners=False)
 
 
-def _pixel_data(**maps: Tensor) -> PixelData | VolumeData:
+def pixel_data(**maps: Tensor) -> PixelData | VolumeData:
+    """Wrap maps ``(C, *space)`` of one sample in the structure of their dimension."""
     space = next(iter(maps.values())).dim() - 1
     return (VolumeData if space == 3 else PixelData)(**maps)
 
@@ -45,15 +64,15 @@ def add_seg_prediction(
         evidence: Pixel evidence >= 0, ``(C, *space)``. With it all measures of the opinion are
             written; without it the predictive entropy of the softmax alone.
     """
-    logits = to_original_size(logits.float(), sample)
-    sample.seg_logits = _pixel_data(data=logits)
-    sample.pred_sem_seg = _pixel_data(data=logits.argmax(0, keepdim=True))
+    logits = to_original_size(logits.float()[None], sample)[0]
+    sample.seg_logits = pixel_data(data=logits)
+    sample.pred_sem_seg = pixel_data(data=logits.argmax(0, keepdim=True))
     if evidence is None:
         measures = {'predictive_entropy': predictive_entropy(logits.softmax(0)[None])}
     else:
-        evidence = to_original_size(evidence.float(), sample)
-        measures = opinion_measures(evidence[None] + 1)
-    sample.seg_uncertainty = _pixel_data(**{name: value[0] for name, value in measures.items()})
+        evidence = to_original_size(evidence.float()[None], sample)
+        measures = opinion_measures(evidence + 1)
+    sample.seg_uncertainty = pixel_data(**{name: value[0] for name, value in measures.items()})
 
 
 def add_cls_prediction(

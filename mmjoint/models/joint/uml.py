@@ -21,7 +21,7 @@ from mmjoint.structures.typing import ConfigType
 
 from ..decode_heads import GuidedOutput, MutualOutput
 from .joint_model import BaseJointModel
-from .predictions import add_cls_prediction, add_seg_prediction
+from .predictions import BatchPrediction
 
 
 class UMLOutput(NamedTuple):
@@ -139,13 +139,14 @@ class UML(BaseJointModel):
             ),
         }
 
-    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
-        """Fill the samples: final mask, the mutual decoder's uncertainty, evidential class."""
+    def infer(self, inputs: Tensor) -> BatchPrediction:
+        """Predict the final mask, the mutual decoder's evidence and the evidential class."""
         output = self.decode(*self.extract_feat(inputs), all_levels=False)
-        for i, sample in enumerate(data_samples):
-            add_seg_prediction(sample, output.guided.logits[0][i], output.mutual.evidence[0][i])
-            add_cls_prediction(sample, alpha=output.cls_evidence[i] + 1)
-        return data_samples
+        return BatchPrediction(
+            seg_logits=output.guided.logits[0],
+            seg_evidence=output.mutual.evidence[0],
+            cls_alpha=output.cls_evidence + 1,
+        )
 
     def _forward(self, inputs: Tensor) -> UMLOutput:
         return self.decode(*self.extract_feat(inputs), all_levels=self.training)

@@ -15,6 +15,7 @@ MEASURES = {
     'predictive_entropy',
     'expected_entropy',
     'mutual_information',
+    'variance',
 }
 
 
