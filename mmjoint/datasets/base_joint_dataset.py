@@ -9,7 +9,7 @@ from mmjoint.registry import DATASETS, TRANSFORMS
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import local_seed
 
-from .cache import ArrayCache
+from .cache import ArrayCache, leading_deterministic
 from .records import check_records, read_records
 
 
@@ -38,7 +38,8 @@ class BaseJointDataset(BaseDataset):
         with_seg: False drops the masks.
         annotated_classes: The only mask classes that are annotated; pixels of the others become
             background. All by default. A record's own ``annotated_classes`` are cut with it.
-        cache: Keep decoded images and masks in memory. Changes no result.
+        cache: Keep in memory what the deterministic transforms at the start of the pipeline make
+            (loading, resizing; see :class:`ArrayCache`). Changes no result.
         metainfo: Entries in place of those of ``METAINFO``.
         indices: The first so many samples, or the samples with these numbers.
         test_mode: Whether a pipeline that gives ``None`` is an error.
@@ -138,9 +139,20 @@ class BaseJointDataset(BaseDataset):
         info = super().get_data_info(int(idx))
         info['classes'] = tuple(self._metainfo['classes'])
         info['seg_fields'] = []
-        if self.cache is not None:
-            info['array_cache'] = self.cache
         return info
+
+    def prepare_data(self, idx: int) -> Any:
+        """Run the pipeline on a sample; its leading part comes from the cache, if any."""
+        if self.cache is None:
+            return super().prepare_data(idx)
+        transforms = self.pipeline.transforms
+        leading = leading_deterministic(transforms)
+        results = self.cache.get(self.get_data_info(idx), leading)
+        for transform in transforms[len(leading) :]:
+            if results is None:
+                break
+            results = transform(results)
+        return results
 
     def __getitem__(self, idx: int) -> dict:
         """Run the pipeline on one sample.

@@ -10,9 +10,18 @@ from typing import Any
 
 from .breast_mr import write_ispy1
 from .common import Track
+from .isic_raw import write_isic2016
 from .refuge_raw import write_refuge
 
-__all__ = ['PHANTOM_SETS', 'Option', 'PhantomSet', 'Track', 'write_ispy1', 'write_refuge']
+__all__ = [
+    'PHANTOM_SETS',
+    'Option',
+    'PhantomSet',
+    'Track',
+    'write_isic2016',
+    'write_ispy1',
+    'write_refuge',
+]
 
 
 @dataclass(frozen=True)
@@ -69,5 +78,14 @@ PHANTOM_SETS: dict[str, PhantomSet] = {
         size=128,
         size_help='edge length of a slice (256 in I-SPY1)',
         options=(Option('pcr_share', 43 / 157, 'share of complete responses', 0, 1),),
+    ),
+    'isic2016': PhantomSet(
+        write_isic2016,
+        size=512,
+        size_help='width of the largest photographs (4288 in ISIC 2016)',
+        options=(
+            Option('hard_share', 0.25, 'share of pale lesions with a washed-out border', 0, 1),
+            Option('split_ratio', (900.0, 379.0), 'relative sizes of training and test part', 0.01),
+        ),
     ),
 }

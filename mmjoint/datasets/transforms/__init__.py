@@ -1,11 +1,13 @@
 from .formatting import PackJointInputs
 from .loading import LoadJointAnnotations, LoadJointImage
 from .noise import GaussianNoise, SaltAndPepper
+from .resizing import PillowResize
 
 __all__ = [
     'GaussianNoise',
     'LoadJointAnnotations',
     'LoadJointImage',
     'PackJointInputs',
+    'PillowResize',
     'SaltAndPepper',
 ]

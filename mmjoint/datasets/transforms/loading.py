@@ -1,6 +1,5 @@
 import zlib
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import cv2
@@ -24,7 +23,6 @@ class LoadJointImage(BaseTransform):
     Required Keys:
 
     - img_path (str)
-    - array_cache (ArrayCache, optional): by the dataset's option ``cache``
 
     Added Keys:
 
@@ -32,13 +30,15 @@ class LoadJointImage(BaseTransform):
     - img_shape, ori_shape (tuple[int, int]): ``(H, W)`` of the file
     """
 
+    deterministic = True
+
     def transform(self, results: dict) -> dict:
         """Read ``results['img_path']``.
 
         Raises:
             UserError: If the file is missing, truncated or no image.
         """
-        image = _read(results, results['img_path'], read_image)
+        image = read_image(results['img_path'])
         results['img'] = image
         results['img_shape'] = results['ori_shape'] = image.shape[:2]
         return results
@@ -65,7 +65,6 @@ class LoadJointAnnotations(BaseTransform):
     - classes (tuple[str, ...])
     - ori_shape (tuple[int, int])
     - annotated_classes (tuple[int, ...], optional)
-    - array_cache (ArrayCache, optional)
 
     Modified Keys:
 
@@ -75,6 +74,8 @@ class LoadJointAnnotations(BaseTransform):
 
     - gt_seg_map (np.ndarray): uint8 ``(H, W)``, classes in ``[0, C)`` or 255; only with a mask
     """
+
+    deterministic = True
 
     def transform(self, results: dict) -> dict:
         """Read ``results['seg_map_path']``.
@@ -86,8 +87,7 @@ class LoadJointAnnotations(BaseTransform):
         if 'seg_map_path' not in results:
             return results
         path = results['seg_map_path']
-        classes = results['classes']
-        seg_map = _read(results, path, partial(read_seg_map, classes=classes))
+        seg_map = read_seg_map(path, results['classes'])
         if seg_map.shape != tuple(results['ori_shape'][:2]):
             raise UserError(
                 f'{path}: expected the size of the image {results["img_path"]}, '
@@ -129,11 +129,6 @@ def read_seg_map(path: str, classes: Sequence[str]) -> np.ndarray:
             f'({", ".join(classes)}) or {IGNORED} (ignored), found {values}'
         )
     return seg_map
-
-
-def _read(results: dict, path: str, read: Callable[[str], np.ndarray]) -> np.ndarray:
-    cache = results.get('array_cache')
-    return read(path) if cache is None else cache.get(path, read)
 
 
 def _decode(path: str, flags: int, check: Callable[[str, bytes], None] | None = None) -> np.ndarray:
