@@ -67,9 +67,8 @@ def _fault(record: Any, num_classes: int, num_cls_classes: int) -> str | None:
         value = record.get(key, 'absent')
         if not isinstance(value, str) or not value:
             return f'expected a text under {key}, found {value!r}'
-    label = record.get('gt_label', 0)
-    if not _is_class(label, num_cls_classes):
-        return f'expected a gt_label in [0, {num_cls_classes}), found {label!r}'
+    if 'gt_label' in record and not _is_class(record['gt_label'], num_cls_classes):
+        return f'expected a gt_label in [0, {num_cls_classes}), found {record["gt_label"]!r}'
     annotated = record.get('annotated_classes', [])
     if not isinstance(annotated, list) or not all(_is_class(c, num_classes) for c in annotated):
         return (

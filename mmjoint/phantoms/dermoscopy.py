@@ -121,14 +121,15 @@ def _absorption(
         chances = [0.55, 0.33, 0.12]
     else:
         names = ['light brown', 'dark brown', 'black', 'blue-grey', 'red', 'pale']
-        chances = [0.28, 0.36, 0.10, 0.10, 0.12, 0.04]
-    chosen = rng.choice(len(names), size=rng.integers(1, 5 - hard), replace=False, p=chances)
-    if names[chosen[0]] == 'pale' and len(chosen) == 1:
-        chosen = np.array([0])
+        chances = [0.32, 0.40, 0.10, 0.09, 0.07, 0.02]
+    count = rng.choice([1, 2, 3], p=(0.35, 0.45, 0.20))
+    chosen = rng.choice(len(names), size=count, replace=False, p=chances)
+    if names[chosen[0]] == 'pale':  # never the main colour: there would be nothing to see
+        chosen = np.array([*(chosen[1:] if count > 1 else [0]), chosen[0]])
     fields = []
     for place in range(len(chosen)):
         field = smooth_noise(rng, shape, max(2.0, rng.uniform(0.5, 1.3) * radius))
-        fields.append(3.5 * field - 1.5 * place)  # the first pigment takes most of the area
+        fields.append(2.0 * field - 1.2 * place)  # the first pigment takes most of the area
     shares = special.softmax(np.stack(fields), axis=0)
     absorption = np.zeros((*shape, 3), np.float32)
     for share, place in zip(shares, chosen, strict=True):
