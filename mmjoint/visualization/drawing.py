@@ -26,6 +26,12 @@ DEFAULT_PALETTE = (
     (213, 94, 0),
 )
 HEAT_COLOURS = 'inferno'
+PROBABILITY_COLOURS = 'viridis'
+
+
+def measure_unit(measure: str) -> str:
+    """Give the unit of an uncertainty measure: ``nats`` for entropies, else nothing."""
+    return 'nats' if measure.endswith(('entropy', 'information')) else ''
 
 
 def class_palette(
@@ -165,19 +171,26 @@ def draw_contours(
     )
 
 
-def heat_table() -> np.ndarray:
-    """Give the colours of the heat maps, ``(256, 3)`` uint8, from 0 to the upper bound."""
-    colours = matplotlib.colormaps[HEAT_COLOURS](np.linspace(0, 1, 256))[:, :3]
-    return np.rint(colours * 255).astype(np.uint8)
+def heat_table(colours: str = HEAT_COLOURS) -> np.ndarray:
+    """Give the colours of the heat maps, ``(256, 3)`` uint8, from 0 to the upper bound.
+
+    Args:
+        colours: Name of a palette of matplotlib.
+    """
+    table = matplotlib.colormaps[colours](np.linspace(0, 1, 256))[:, :3]
+    return np.rint(table * 255).astype(np.uint8)
 
 
-def heat_map(values: np.ndarray, lower: float = 0.0, upper: float = 1.0) -> np.ndarray:
+def heat_map(
+    values: np.ndarray, lower: float = 0.0, upper: float = 1.0, *, colours: str = HEAT_COLOURS
+) -> np.ndarray:
     """Colour a map of values on a fixed range, so that two maps can be compared by eye.
 
     Args:
         values: ``(H, W)`` float; NaN is drawn grey.
         lower: Value of the darkest colour; smaller values take it too.
         upper: Value of the brightest colour; larger values take it too.
+        colours: Name of a palette of matplotlib.
 
     Returns:
         ``(H, W, 3)`` uint8.
@@ -192,7 +205,7 @@ def heat_map(values: np.ndarray, lower: float = 0.0, upper: float = 1.0) -> np.n
         raise ValueError(f'upper must be above lower, got {lower} and {upper}')
     unknown = np.isnan(values)
     scaled = np.clip((np.where(unknown, lower, values) - lower) / (upper - lower), 0, 1)
-    result = heat_table()[np.rint(scaled * 255).astype(np.uint8)]
+    result = heat_table(colours)[np.rint(scaled * 255).astype(np.uint8)]
     result[unknown] = 128
     return result
 

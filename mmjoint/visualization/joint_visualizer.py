@@ -1,13 +1,10 @@
 import math
 import os
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from mmengine.dist import master_only
 from mmengine.visualization import Visualizer
 
@@ -16,31 +13,33 @@ from mmjoint.registry import VISUALIZERS
 from mmjoint.structures import JointDataSample
 
 from .drawing import (
-    HEAT_COLOURS,
+    PROBABILITY_COLOURS,
     as_rgb,
     class_palette,
     draw_contours,
     heat_map,
+    measure_unit,
     overlay_labels,
     resize_to_fit,
     write_image,
 )
+from .panels import Panel, compose
 
+_IGNORE = 255
 _CONTOUR = (120, 255, 255)
-
-
-@dataclass
-class _Panel:
-    """One picture of a row: its pixels, its title, and the upper bound of its colour bar."""
-
-    image: np.ndarray
-    title: str
-    upper: float | None = None
+# Errors by what the truth and the prediction have there; none is a colour of a default palette.
+_ERRORS = (
+    ('error: missed', (255, 70, 50)),
+    ('error: added', (60, 140, 255)),
+    ('error: other class', (255, 235, 60)),
+)
 
 
 @VISUALIZERS.register_module()
 class JointVisualizer(Visualizer):
-    """Draw a sample as a row of panels: image, ground truth, prediction, uncertainty maps.
+    """Draw a sample as a row of panels with titles, colour bars and a legend.
+
+    The panels are: image, ground truth, prediction, probabilities, uncertainty maps, errors.
 
     The titles carry the image-level class: the true one; the predicted one with its probability
     and its uncertainty. A field that a sample does not have leaves its panel or its words out.
@@ -52,6 +51,10 @@ class JointVisualizer(Visualizer):
         palette: One RGB colour for each mask class, in the same way.
         opacity: Of the coloured areas, 0 to 1.
         measures: Uncertainty maps to draw. ``None``: the one that cases are ranked by.
+        entropy_unit: Unit of the measures that are entropies, ``nats`` or ``bits``.
+        probability_classes: Mask classes whose probability (softmax of ``seg_logits``, for an
+            estimator of uncertainty the mean over its passes) gets a panel.
+        with_errors: Draw where ground truth and prediction differ, if there is a ground truth.
         panel_size: Length of a panel's longer side, in pixels.
         vis_backends, save_dir: See :class:`mmengine.visualization.Visualizer`.
     """
@@ -64,6 +67,9 @@ class JointVisualizer(Visualizer):
         palette: list[list[int]] | None = None,
         opacity: float = 0.35,
         measures: list[str] | tuple[str, ...] | None = None,
+        entropy_unit: Literal['nats', 'bits'] = 'nats',
+        probability_classes: Sequence[int] = (),
+        with_errors: bool = False,
         panel_size: int = 320,
         vis_backends: list[dict] | dict | None = None,
         save_dir: str | None = None,
@@ -71,11 +77,16 @@ class JointVisualizer(Visualizer):
         super().__init__(name=name, vis_backends=vis_backends, save_dir=save_dir)
         if not 0 <= opacity <= 1:
             raise ValueError(f'opacity must be in 0..1, got {opacity}')
+        if entropy_unit not in ('nats', 'bits'):
+            raise ValueError(f"entropy_unit must be 'nats' or 'bits', got {entropy_unit!r}")
         self.classes = classes
         self.cls_classes = cls_classes
         self.palette = palette
         self.opacity = opacity
         self.measures = measures
+        self.entropy_unit = entropy_unit
+        self.probability_classes = probability_classes
+        self.with_errors = with_errors
         self.panel_size = panel_size
 
     @master_only
@@ -134,31 +145,61 @@ class JointVisualizer(Visualizer):
         num_classes = self._num_classes(sample, gt_map, pred_map)
         palette = class_palette(num_classes, self._meta('palette'))
 
-        panels = [_Panel(image, 'image')]
+        for labels in (gt_map, pred_map):
+            if labels is not None and labels.shape != image.shape[:2]:
+                raise ValueError(
+                    f'the mask is {labels.shape}, the image {image.shape[:2]}: give the image at '
+                    'the size of the mask'
+                )
+        # All is drawn at the size of the panel: lines stay sharp, large images cost little.
+        small = self._fit(image)
+
+        def overlay(labels: np.ndarray | None) -> np.ndarray:
+            if labels is None:
+                return small
+            return overlay_labels(small, self._fit(labels), palette, opacity=self.opacity)
+
+        panels = [Panel(small, 'image')]
         if draw_gt and ('gt_label' in sample or gt_map is not None):
-            drawn = self._overlay(image, gt_map, palette)
-            panels.append(_Panel(drawn, self._gt_title(sample)))
+            panels.append(Panel(overlay(gt_map), self._gt_title(sample)))
         if draw_pred and ('pred_label' in sample or pred_map is not None):
-            drawn = self._overlay(image, pred_map, palette)
-            panels.append(_Panel(drawn, self._pred_title(sample)))
+            panels.append(Panel(overlay(pred_map), self._pred_title(sample)))
+        names = self._names('classes', num_classes)
+        if draw_pred and 'seg_logits' in sample:
+            panels += self._probability_panels(sample, plane, names)
         if draw_pred and 'seg_uncertainty' in sample:
             panels += self._uncertainty_panels(sample, plane, pred_map, num_classes)
         drawn_classes = _present([gt_map, pred_map], num_classes)
-        names = self._names('classes', num_classes)
         legend = [(names[index], palette[index]) for index in drawn_classes]
-        return _compose(panels, legend, caption, self.panel_size)
+        if self.with_errors and gt_map is not None and pred_map is not None:
+            kinds = _error_kinds(gt_map, pred_map, sample.get('annotated_classes'), num_classes)
+            panels.append(self._error_panel(small, kinds))
+            legend += [entry for kind, entry in enumerate(_ERRORS, 1) if (kinds == kind).any()]
+        return compose(panels, legend, caption, self.panel_size)
 
-    def _overlay(
-        self, image: np.ndarray, labels: np.ndarray | None, palette: list[tuple[int, int, int]]
-    ) -> np.ndarray:
-        if labels is None:
-            return image
-        if labels.shape != image.shape[:2]:
-            raise ValueError(
-                f'the mask is {labels.shape}, the image {image.shape[:2]}: give the image at the '
-                'size of the mask'
-            )
-        return overlay_labels(image, labels, palette, opacity=self.opacity)
+    def _fit(self, plane: np.ndarray) -> np.ndarray:
+        """Give an image, a label map or a map of values at the size of a panel."""
+        is_labels = np.issubdtype(plane.dtype, np.integer) and plane.ndim == 2
+        # Pixels of tiny images are shown as they are.
+        nearest = is_labels or max(plane.shape[:2]) < 64
+        return resize_to_fit(
+            plane.astype(np.int16) if is_labels else plane, self.panel_size, nearest
+        )
+
+    def _probability_panels(
+        self, sample: JointDataSample, plane: int | None, names: list[str]
+    ) -> list[Panel]:
+        logits = sample.seg_logits.data
+        probs = torch.as_tensor(logits).detach().cpu().float().softmax(0).numpy()
+        panels = []
+        for index in self.probability_classes:
+            if not 0 <= index < len(probs):
+                raise ValueError(f'probability_classes has {index}, there are {len(probs)} classes')
+            values = _take(probs[index], plane)
+            drawn = heat_map(self._fit(values), colours=PROBABILITY_COLOURS)
+            title = f'probability of {names[index]}'
+            panels.append(Panel(drawn, title, 1.0, 'probability', PROBABILITY_COLOURS))
+        return panels
 
     def _uncertainty_panels(
         self,
@@ -166,7 +207,7 @@ class JointVisualizer(Visualizer):
         plane: int | None,
         pred_map: np.ndarray | None,
         num_classes: int,
-    ) -> list[_Panel]:
+    ) -> list[Panel]:
         available = sorted(sample.seg_uncertainty.keys())
         wanted = self.measures
         if wanted is None:
@@ -178,12 +219,25 @@ class JointVisualizer(Visualizer):
                 continue
             values = _take(_plane_stack(sample, 'seg_uncertainty', measure), plane)
             upper = uncertainty_upper_bound(measure, num_classes)
-            drawn = heat_map(values, 0.0, upper)
+            unit = measure_unit(measure)
+            if unit and self.entropy_unit == 'bits':
+                values, upper, unit = values / math.log(2), upper / math.log(2), 'bits'
+            drawn = heat_map(self._fit(values), 0.0, upper)
             if pred_map is not None and pred_map.shape == values.shape:
-                drawn = draw_contours(drawn, pred_map, [_CONTOUR] * num_classes)
-            title = f'{measure.replace("_", " ")} (mean {np.nanmean(values):.3f})'
-            panels.append(_Panel(drawn, title, upper))
+                drawn = draw_contours(drawn, self._fit(pred_map), [_CONTOUR] * num_classes)
+            mean = f'{np.nanmean(values):.3f} {unit}'.strip()
+            title = f'{measure.replace("_", " ")} (mean {mean})'
+            panels.append(Panel(drawn, title, upper, unit))
         return panels
+
+    def _error_panel(self, image: np.ndarray, kinds: np.ndarray) -> Panel:
+        # The image stays dark and grey, so that any colour is an error.
+        grey = np.repeat(image.mean(2, keepdims=True) * 0.45, 3, axis=2).astype(np.uint8)
+        colours = [(0, 0, 0), *(colour for _, colour in _ERRORS)]
+        drawn = overlay_labels(grey, self._fit(kinds), colours, opacity=1.0, contour_width=0)
+        known = kinds[kinds != _IGNORE]
+        share = f'{100 * (known != 0).mean():.2g} % of the pixels' if known.size else 'not known'
+        return Panel(drawn, f'errors: {share}')
 
     def _gt_title(self, sample: JointDataSample) -> str:
         if 'gt_label' not in sample:
@@ -225,7 +279,7 @@ class JointVisualizer(Visualizer):
             return len(self._meta('classes'))
         if 'seg_logits' in sample:
             return max(2, int(sample.seg_logits.data.shape[0]))
-        largest = [int(m[m != 255].max(initial=0)) for m in (gt_map, pred_map) if m is not None]
+        largest = [int(m[m != _IGNORE].max(initial=0)) for m in (gt_map, pred_map) if m is not None]
         return max([1, *largest]) + 1
 
 
@@ -245,7 +299,7 @@ def _plane_index(image: np.ndarray, *maps: np.ndarray | None) -> int | None:
     areas = np.zeros(image.shape[0])
     for labels in maps:
         if labels is not None:
-            areas += ((labels != 0) & (labels != 255)).sum((1, 2))
+            areas += ((labels != 0) & (labels != _IGNORE)).sum((1, 2))
     return int(areas.argmax()) if areas.any() else image.shape[0] // 2
 
 
@@ -262,80 +316,24 @@ def _present(maps: list[np.ndarray | None], num_classes: int) -> list[int]:
     return [index for index in range(1, num_classes) if index in found]
 
 
+def _error_kinds(
+    gt_map: np.ndarray,
+    pred_map: np.ndarray,
+    annotated: Sequence[int] | None,
+    num_classes: int,
+) -> np.ndarray:
+    """Give 0 where right, the number of the entry of ``_ERRORS``, or 255 where it is not known.
+
+    Where only some classes are annotated, any other may hide in the background.
+    """
+    found, wanted = pred_map != 0, gt_map != 0
+    kinds = np.where(wanted & ~found, 1, np.where(found & ~wanted, 2, 3))
+    kinds[gt_map == pred_map] = 0
+    kinds[gt_map == _IGNORE] = _IGNORE
+    if annotated is not None and not set(range(1, num_classes)) <= set(annotated):
+        kinds[gt_map == 0] = _IGNORE
+    return kinds
+
+
 def _integer(label: torch.Tensor) -> int:
     return int(label.reshape(-1)[0])
-
-
-def _compose(
-    panels: list[_Panel],
-    legend: list[tuple[str, tuple[int, int, int]]],
-    caption: str,
-    panel_size: int,
-) -> np.ndarray:
-    """Set panels in a row with titles above, colour bars beside and a legend below."""
-    dpi = 100
-    pad, top, bottom, bar = 14, 54, 34, 58
-    pictures = [resize_to_fit(p.image, panel_size, nearest=p.image.shape[0] < 64) for p in panels]
-    height = max(picture.shape[0] for picture in pictures)
-    width = pad + sum(
-        picture.shape[1] + pad + (bar if panel.upper is not None else 0)
-        for picture, panel in zip(pictures, panels, strict=True)
-    )
-    total = height + top + bottom
-    # Some matplotlib versions cut a product such as 401.9999 to 401 pixels.
-    figsize = ((width + 0.01) / dpi, (total + 0.01) / dpi)
-    figure = Figure(figsize=figsize, dpi=dpi, facecolor='white')
-    canvas = FigureCanvasAgg(figure)
-    left = pad
-    for picture, panel in zip(pictures, panels, strict=True):
-        size = picture.shape[1] / width, picture.shape[0] / total
-        axes = figure.add_axes((left / width, 1 - (top + picture.shape[0]) / total, *size))
-        axes.imshow(picture, interpolation='none', aspect='auto')
-        axes.set_axis_off()
-        axes.set_title(_wrap(panel.title, picture.shape[1]), fontsize=9, pad=4)
-        left += picture.shape[1]
-        if panel.upper is not None:
-            _draw_bar(figure, (left + 8) / width, axes.get_position().y0, size[1], panel.upper)
-            left += bar
-        left += pad
-    if legend:
-        handles = [
-            Patch(facecolor=np.asarray(colour) / 255, edgecolor='black', linewidth=0.4, label=name)
-            for name, colour in legend
-        ]
-        figure.legend(
-            handles=handles,
-            loc='lower left',
-            bbox_to_anchor=(pad / width, 0.0),
-            ncols=len(handles),
-            fontsize=8,
-            frameon=False,
-            borderaxespad=0.2,
-            borderpad=0.2,
-        )
-    if caption:
-        figure.text(1 - pad / width, 9 / total, caption, ha='right', fontsize=8, color='0.35')
-    canvas.draw()
-    return np.ascontiguousarray(np.asarray(canvas.buffer_rgba())[:, :, :3])
-
-
-def _draw_bar(figure: Figure, left: float, bottom: float, height: float, upper: float) -> None:
-    axes = figure.add_axes((left, bottom, 12 / figure.get_dpi() / figure.get_figwidth(), height))
-    ramp = np.linspace(0, 1, 256)[:, None]
-    axes.imshow(ramp, cmap=HEAT_COLOURS, origin='lower', aspect='auto', extent=(0, 1, 0, upper))
-    axes.set_xticks([])
-    axes.yaxis.tick_right()
-    axes.set_yticks(np.linspace(0, upper, 3))
-    axes.set_yticklabels([f'{tick:.3g}' for tick in np.linspace(0, upper, 3)])
-    axes.tick_params(labelsize=7, length=2, pad=2)
-
-
-def _wrap(title: str, width: int) -> str:
-    """Break a title into at most two lines of what fits above ``width`` pixels."""
-    room = max(8, math.floor(width / 6.4))
-    if len(title) <= room:
-        return title
-    cut = title.rfind(' ', 0, room + 1)
-    cut = cut if cut > 0 else room
-    second = title[cut:].strip()
-    return title[:cut] + '\n' + (second if len(second) <= room else second[: room - 1] + '…')

@@ -11,6 +11,7 @@ from mmjoint.visualization.drawing import (
     encode_image,
     heat_map,
     heat_table,
+    measure_unit,
     overlay_labels,
     resize_to_fit,
     write_image,
@@ -71,6 +72,22 @@ def test_heat_map_has_a_fixed_range():
     # The same value has the same colour whatever else is in the map.
     assert np.array_equal(heat_map(np.array([[0.5]]))[0, 0], drawn[0, 1])
     assert np.array_equal(heat_map(np.array([[1.0]]), upper=2.0)[0, 0], drawn[0, 1])
+    other = heat_map(values, colours='viridis')
+    assert other[0, 1].tolist() == heat_table('viridis')[128].tolist() != drawn[0, 1].tolist()
+
+
+@pytest.mark.parametrize(
+    'measure, unit',
+    [
+        ('predictive_entropy', 'nats'),
+        ('expected_entropy', 'nats'),
+        ('mutual_information', 'nats'),
+        ('variance', ''),
+        ('vacuity', ''),
+    ],
+)
+def test_units(measure, unit):
+    assert measure_unit(measure) == unit
 
 
 def test_heat_map_refuses_wrong_arguments():

@@ -1,13 +1,17 @@
+import math
+
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.structures import BaseDataElement, PixelData
 
 from mmjoint.registry import VISUALIZERS
 from mmjoint.structures import JointDataSample, VolumeData
 from mmjoint.visualization import JointVisualizer
-from mmjoint.visualization.drawing import decode_image
-from mmjoint.visualization.joint_visualizer import _wrap
+from mmjoint.visualization.drawing import decode_image, heat_table
+from mmjoint.visualization.joint_visualizer import _error_kinds
+from mmjoint.visualization.panels import wrap
 
 META = dict(
     classes=('background', 'rim', 'cup'),
@@ -60,7 +64,8 @@ def test_panels_can_be_chosen(visualizer):
     width = visualizer.draw(IMAGE, full_sample(), draw_gt=False).shape[1]
     assert width == 14 + 3 * 110 + 58
     visualizer.measures = ['vacuity', 'predictive_entropy', 'dissonance']
-    assert visualizer.draw(IMAGE, full_sample()).shape[1] == 14 + 5 * 110 + 2 * 58
+    # An entropy has a unit, which takes 14 pixels more.
+    assert visualizer.draw(IMAGE, full_sample()).shape[1] == 14 + 5 * 110 + 2 * 58 + 14
 
 
 @pytest.mark.parametrize(
@@ -97,11 +102,95 @@ def test_titles(visualizer):
     assert visualizer._gt_title(sample) == 'ground truth: class 0'
 
 
+def probable_sample():
+    """Left half: truth 1, prediction 0. Right half: truth 0 above, 1 below; prediction 2."""
+    gt = torch.zeros(1, 96, 96, dtype=torch.int64)
+    gt[:, :, :48] = 1
+    gt[:, 48:, 48:] = 1
+    pred = torch.zeros_like(gt)
+    pred[:, :, 48:] = 2
+    probs = torch.tensor([0.5, 0.25, 0.25]).reshape(3, 1, 1).expand(3, 96, 96)
+    sample = JointDataSample()
+    sample.gt_sem_seg, sample.pred_sem_seg = PixelData(data=gt), PixelData(data=pred)
+    sample.seg_logits = PixelData(data=probs.log())
+    sample.seg_uncertainty = PixelData(
+        predictive_entropy=torch.full((1, 96, 96), 0.4 * math.log(3))
+    )
+    return sample
+
+
+def make_visualizer(**options):
+    made = JointVisualizer(name='options', panel_size=96, **options)
+    made.dataset_meta = META
+    return made
+
+
+def test_panel_of_a_probability():
+    drawn = make_visualizer(probability_classes=[1]).draw(IMAGE, probable_sample())
+    # image, truth, prediction, probability and entropy; two bars with a unit.
+    assert drawn.shape[1] == 14 + 5 * 110 + 2 * 72
+    inside = drawn[54 + 40, 14 + 3 * 110 + 40]
+    assert inside.tolist() == heat_table('viridis')[round(0.25 * 255)].tolist()
+    both = make_visualizer(probability_classes=[0, 2]).draw(IMAGE, probable_sample())
+    assert both.shape[1] == drawn.shape[1] + 110 + 72
+    with pytest.raises(ValueError, match='probability_classes has 3, there are 3 classes'):
+        make_visualizer(probability_classes=[3]).draw(IMAGE, probable_sample())
+
+
+def test_panel_of_the_errors():
+    plain = make_visualizer().draw(IMAGE, probable_sample())
+    drawn = make_visualizer(with_errors=True).draw(IMAGE, probable_sample())
+    left = 14 + 4 * 110 + 72  # image, truth, prediction and entropy with its bar
+    assert drawn.shape[1] == plain.shape[1] + 110 == left + 110
+    panel = drawn[54 : 54 + 96, left : left + 96]
+    missed, added, other = ([255, 70, 50], [60, 140, 255], [255, 235, 60])
+    assert panel[40, 20].tolist() == missed and panel[60, 20].tolist() == missed
+    assert panel[20, 70].tolist() == added and panel[70, 70].tolist() == other
+    # Without a ground truth there is nothing to compare with.
+    sample = probable_sample()
+    del sample.gt_sem_seg
+    assert make_visualizer(with_errors=True).draw(IMAGE, sample).shape[1] == left - 110
+
+
+def test_what_is_not_annotated_is_no_error():
+    gt, pred = np.array([[0, 0, 1, 255, 1]]), np.array([[0, 1, 2, 1, 0]])
+    assert _error_kinds(gt, pred, None, 3).tolist() == [[0, 2, 3, 255, 1]]
+    assert _error_kinds(gt, pred, (0, 1, 2), 3).tolist() == [[0, 2, 3, 255, 1]]
+    # Class 2 may hide in the background of a reference that tells class 1 alone.
+    assert _error_kinds(gt, pred, (1,), 3).tolist() == [[255, 255, 3, 255, 1]]
+
+
+def test_entropy_in_bits_fills_the_same_share_of_its_range():
+    nats = make_visualizer().draw(IMAGE, probable_sample())
+    bits = make_visualizer(entropy_unit='bits').draw(IMAGE, probable_sample())
+    place = (54 + 40, 14 + 3 * 110 + 30)
+    assert nats[place].tolist() == bits[place].tolist() == heat_table()[102].tolist()
+    assert not np.array_equal(nats, bits)  # titles and numbers beside the bar differ
+    with pytest.raises(ValueError, match="'nats' or 'bits', got 'hartleys'"):
+        make_visualizer(entropy_unit='hartleys')
+
+
+@pytest.mark.parametrize('shape', [(20, 22), (8, 94), (150, 20), (200, 300)])
+def test_any_shape_has_a_picture(shape):
+    sample = probable_sample()
+    for field in ('gt_sem_seg', 'pred_sem_seg', 'seg_logits', 'seg_uncertainty'):
+        maps = sample.get(field)
+        cut = {key: F.interpolate(maps.get(key)[None].float(), shape)[0] for key in maps.keys()}
+        whole = {k: v.to(maps.get(k).dtype) for k, v in cut.items()}
+        delattr(sample, field)
+        setattr(sample, field, PixelData(**whole))
+    visualizer = make_visualizer(probability_classes=[1], with_errors=True)
+    drawn = visualizer.draw(np.full((*shape, 3), 90, np.uint8), sample, caption='c')
+    wide = round(96 * shape[1] / max(shape))
+    assert drawn.shape[1] == 14 + 6 * (max(wide, 96) + 14) + 2 * 72
+    assert drawn.shape[0] == 54 + max(round(96 * shape[0] / max(shape)), 90) + 34 + 18
+
+
 def test_a_long_title_gets_two_lines():
-    assert _wrap('short', 100) == 'short'
-    first, second = _wrap('prediction: healthy, p = 0.75', 130).split('\n')
+    assert wrap('short', 100) == 'short'
+    first, second = wrap('prediction: healthy, p = 0.75', 130).split('\n')
     assert (first, second) == ('prediction: healthy,', 'p = 0.75')
-    assert _wrap('a' * 100, 64).endswith('…')
+    assert wrap('a' * 100, 64).endswith('…')
 
 
 def test_volume_is_drawn_by_its_fullest_slice(visualizer):
