@@ -6,12 +6,14 @@ from .mutual_evidence_head import (
     MutualOutput,
     SingleMutualEvidenceHead,
 )
+from .uper_head import JointUPerHead
 
 __all__ = [
     'BaseGuidedHead',
     'BaseMutualEvidenceHead',
     'GuidedOutput',
     'JointFCNHead',
+    'JointUPerHead',
     'MutualEvidenceHead',
     'MutualOutput',
     'NavigatedHead',

@@ -86,7 +86,8 @@ def _double(x: Tensor) -> Tensor:
     return resample(x, 2)
 
 
-def _join(*maps: Tensor) -> Tensor:
+def join_maps(*maps: Tensor) -> Tensor:
+    """Join maps ``(B, C_i, H, W)`` along their channels."""
     return torch.cat(maps, 1)
 
 
@@ -95,8 +96,10 @@ class DoubleConv(nn.Module):
 
     Args:
         in_channels: Channels of the input.
-        out_channels: Channels of both convolutions' outputs.
-        dropout: Probability to drop a channel.
+        out_channels: Channels of the output.
+        mid_channels: Channels between the convolutions, by default ``out_channels``.
+        bias: Whether the convolutions have a bias, which the norm behind them takes away again.
+        dropout: Probability to drop a channel; 0 builds no dropout.
         dropout_at: ``'end'`` drops once after the second ReLU, ``'each'`` after both.
         recompute: Compute norm, ReLU and dropout anew in the backward pass in place of keeping
             their outputs: same result, about half the memory.
@@ -110,6 +113,8 @@ class DoubleConv(nn.Module):
         in_channels: int,
         out_channels: int,
         *,
+        mid_channels: int | None = None,
+        bias: bool = True,
         dropout: float = 0.1,
         dropout_at: Literal['end', 'each'] = 'end',
         recompute: bool = True,
@@ -117,12 +122,14 @@ class DoubleConv(nn.Module):
         super().__init__()
         if dropout_at not in ('end', 'each'):
             raise ValueError(f"dropout_at must be 'end' or 'each', got {dropout_at!r}")
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.dropout1 = nn.Dropout2d(dropout) if dropout_at == 'each' else nn.Identity()
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        mid_channels = mid_channels or out_channels
+        drops = dropout > 0
+        self.conv1 = nn.Conv2d(in_channels, mid_channels, 3, padding=1, bias=bias)
+        self.bn1 = nn.BatchNorm2d(mid_channels)
+        self.dropout1 = nn.Dropout2d(dropout) if drops and dropout_at == 'each' else nn.Identity()
+        self.conv2 = nn.Conv2d(mid_channels, out_channels, 3, padding=1, bias=bias)
         self.bn2 = nn.BatchNorm2d(out_channels)
-        self.dropout2 = nn.Dropout2d(dropout)
+        self.dropout2 = nn.Dropout2d(dropout) if drops else nn.Identity()
         self.recompute = recompute
 
     def forward(self, *sources: Tensor, prepare: Callable[..., Tensor] = _same) -> Tensor:
@@ -164,7 +171,7 @@ class UpConv(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         """Apply the block; in the joined map the enlarged one stands first."""
-        return self.conv2(self.conv1(x, prepare=_double), skip, prepare=_join)
+        return self.conv2(self.conv1(x, prepare=_double), skip, prepare=join_maps)
 
 
 class UpConcat(nn.Module):

@@ -22,9 +22,12 @@ def _normalised(z: Tensor, mean: Tensor, inv_std: Tensor, weight: Tensor, bias: 
     return torch.addcmul(_per_channel(bias - mean * scale), z, _per_channel(scale)).relu_()
 
 
-def _conv_backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _conv_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    sizes, wanted = ([weight.shape[0]], _ALL) if bias is not None else (None, [True, True, False])
     return torch.ops.aten.convolution_backward(
-        grad, x, weight, [weight.shape[0]], [1, 1], [1, 1], [1, 1], False, [0, 0], 1, _ALL
+        grad, x, weight, sizes, [1, 1], [1, 1], [1, 1], False, [0, 0], 1, wanted
     )
 
 
@@ -43,7 +46,7 @@ class _DoubleConv(torch.autograd.Function):
         prepare: Callable[..., Tensor],
         noises: tuple[Tensor | None, Tensor | None],
         norms: tuple[nn.BatchNorm2d, nn.BatchNorm2d],
-        *tensors: Tensor,
+        *tensors: Tensor | None,
     ) -> Tensor:
         parameters, sources = tensors[:8], tensors[8:]
         x = prepare(*sources)
@@ -70,7 +73,7 @@ class _DoubleConv(torch.autograd.Function):
         saved = ctx.saved_tensors
         parameters, sources = saved[:8], saved[8 : 8 + ctx.num_sources]
         z1, mean1, inv_std1, z2, mean2, inv_std2 = saved[8 + ctx.num_sources :]
-        w1, _, gamma1, beta1, w2, _, gamma2, beta2 = parameters
+        w1, b1, gamma1, beta1, w2, b2, gamma2, beta2 = parameters
         noise1, noise2 = ctx.noises
 
         out = _normalised(z2, mean2, inv_std2, gamma2, beta2)
@@ -85,7 +88,7 @@ class _DoubleConv(torch.autograd.Function):
         inactive = hidden <= 0
         if noise1 is not None:
             hidden.mul_(noise1)
-        grad, grad_w2, grad_b2 = _conv_backward(grad, hidden, w2)
+        grad, grad_w2, grad_b2 = _conv_backward(grad, hidden, w2, b2)
         del hidden
         grad.masked_fill_(inactive, 0.0)
         del inactive
@@ -97,7 +100,7 @@ class _DoubleConv(torch.autograd.Function):
         with torch.enable_grad():
             leaves = [source.detach().requires_grad_() for source in sources]
             x = ctx.prepare(*leaves)
-        grad, grad_w1, grad_b1 = _conv_backward(grad, x.detach(), w1)
+        grad, grad_w1, grad_b1 = _conv_backward(grad, x.detach(), w1, b1)
         grad_sources = torch.autograd.grad(x, leaves, grad) if x.grad_fn else (grad,)
         return (
             None,
@@ -183,10 +186,9 @@ def double_conv(prepare: Callable[..., Tensor], block: nn.Module, *sources: Tens
         The block's output; same values and gradients as calling it.
     """
     norms = (block.bn1, block.bn2)
-    channels = block.conv1.out_channels
     noises = (
-        _noise(sources[0], channels, block.dropout1),
-        _noise(sources[0], channels, block.dropout2),
+        _noise(sources[0], block.conv1.out_channels, block.dropout1),
+        _noise(sources[0], block.conv2.out_channels, block.dropout2),
     )
     for norm in norms:
         norm.num_batches_tracked.add_(1)

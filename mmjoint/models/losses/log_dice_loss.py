@@ -1,6 +1,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmjoint.functional.soft_overlap import soft_dice
 from mmjoint.registry import MODELS
 
 
@@ -74,7 +75,5 @@ class LogDiceLoss(nn.Module):
             one_hot = one_hot_map(target, probs.shape[1], probs, ignore_index)
         axes = [0, *range(2, probs.dim())]
         valid = (target != ignore_index).unsqueeze(1).to(probs)
-        overlap = (probs * one_hot).sum(axes)
-        total = (probs * valid).sum(axes) + one_hot.sum(axes)
-        dice = (2 * overlap + self.smooth) / (total + self.smooth)
+        dice = soft_dice(probs * valid, one_hot, axes=axes, smooth=self.smooth)
         return self.loss_weight * -dice.log().mean()
