@@ -8,6 +8,8 @@ FOLDER = Path(__file__).resolve().parents[2] / 'prepare_dataset'
 sys.path.insert(0, str(FOLDER))
 
 common = importlib.import_module('common')
+isic2016 = importlib.import_module('isic2016')
+isic2016_layout = importlib.import_module('isic2016_layout')
 ispy1 = importlib.import_module('ispy1')
 ispy1_layout = importlib.import_module('ispy1_layout')
 make_phantoms = importlib.import_module('make_phantoms')

@@ -409,7 +409,10 @@ def test_output_and_raw_folder_lie_in_each_other(raw_refuge, tmp_path, cli, out,
 @pytest.mark.parametrize(
     ('words', 'message'),
     [
-        (('isic', 'OUT'), r"invalid choice: 'isic' \(choose from '?refuge'?, '?ispy1'?\)"),
+        (
+            ('isic', 'OUT'),
+            r"invalid choice: 'isic' \(choose from '?refuge'?, '?ispy1'?, '?isic2016'?\)",
+        ),
         (('refuge',), r'the following arguments are required: RAW_ROOT'),
         (('refuge', 'OUT', '--num-cases', 0), r'--num-cases: expected at least 1, got 0'),
         (('refuge', 'OUT', '--seed', -1), r'--seed: expected 0 to .*, got -1'),
