@@ -257,7 +257,7 @@ def render_dermoscopy(
     mask = _outline(rng, shape)
     depth = _depth_inside(mask)
     border = float(np.exp(rng.uniform(*np.log((0.02, 0.07) if hard else (0.004, 0.03)))))
-    amount = rng.uniform(0.16, 0.42) if hard else rng.uniform(0.55, 1.15)
+    amount = rng.uniform(0.16, 0.42) if hard else rng.uniform(0.38, 1.15)
     skin = _skin(rng, shape)
     # The border of a lesion is sharp on one side and washed out on the other.
     uneven = np.exp(0.5 * smooth_noise(rng, shape, short / 2.5))
