@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
@@ -75,9 +76,15 @@ class JointEpochBasedTrainLoop(EpochBasedTrainLoop):
         runner: The runner.
         dataloader: Built or to be built. Its sampler must have ``skip``.
         max_epochs: Length of training.
-        val_begin: First epoch (from 1) that is followed by a validation.
+        val_begin: First epoch (from 1) that is followed by a validation, or has one inside.
         val_interval: Validate after every so many-th epoch, and after the last one.
         dynamic_intervals: Pairs (first epoch, interval from there on).
+        val_per_epoch: Validate about so many times within an epoch, in place of ``val_interval``:
+            after every ``samples // (val_per_epoch * batch)`` iterations (at least 1), counted
+            through all epochs, and at the end. The batch is that of all processes together.
+
+    Raises:
+        ValueError: ``val_per_epoch`` is not positive, or given together with other intervals.
     """
 
     def __init__(
@@ -88,10 +95,21 @@ class JointEpochBasedTrainLoop(EpochBasedTrainLoop):
         val_begin: int = 1,
         val_interval: int = 1,
         dynamic_intervals: list[tuple[int, int]] | None = None,
+        val_per_epoch: int | None = None,
     ) -> None:
         super().__init__(runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals)
         check_loop_dataloader(self.dataloader)
         self._batches_done = 0
+        self.val_iters: int | None = None
+        """Number of iterations from one validation to the next, or None: whole epochs."""
+        if val_per_epoch is not None:
+            if val_per_epoch < 1 or val_interval != 1 or dynamic_intervals:
+                raise ValueError(
+                    'val_per_epoch must be >= 1 and stand without val_interval and '
+                    f'dynamic_intervals, got {val_per_epoch}, {val_interval}, {dynamic_intervals}'
+                )
+            batch = self.dataloader.batch_sampler.batch_size * get_world_size()
+            self.val_iters = max(1, len(self.dataloader.dataset) // (val_per_epoch * batch))
 
     def resume_at(self, epoch: int, iteration: int, batches_done: int) -> None:
         """Set the position from which :meth:`run` goes on.
@@ -108,8 +126,10 @@ class JointEpochBasedTrainLoop(EpochBasedTrainLoop):
         """Launch training, from the start or from where :meth:`resume_at` said."""
         self.runner.call_hook('before_train')
         self._decide_current_val_interval()
-        if self._epoch and not self._batches_done and not _was_validated(self):
-            self._validate_if_due()
+        if self._iter and not _was_validated(self):
+            self._validate_inside()
+            if not self._batches_done:
+                self._validate_if_due()
         while self._epoch < self._max_epochs and not self.stop_training:
             self.run_epoch()
             self._decide_current_val_interval()
@@ -128,10 +148,24 @@ class JointEpochBasedTrainLoop(EpochBasedTrainLoop):
         if done < len(self.dataloader):
             for index, data_batch in enumerate(self.dataloader, start=done):
                 self.run_iter(index, data_batch)
+                self._validate_inside()
         self.runner.call_hook('after_train_epoch')
         self._epoch += 1
 
+    def _validate_inside(self) -> None:
+        """Validate within an epoch if it is time, and go on in training mode."""
+        if self.val_iters is None or self.runner.val_loop is None:
+            return
+        # Counted from 1; the last iteration of an epoch belongs to it.
+        epoch = (self._iter - 1) // len(self.dataloader) + 1
+        if epoch >= self.val_begin and self._iter % self.val_iters == 0:
+            _validate(self)
+            self.runner.model.train()
+
     def _validate_if_due(self) -> None:
+        """Validate after whole epochs, or at the end only if the others lie within them."""
+        if self.val_iters is not None and (self._epoch < self._max_epochs or _was_validated(self)):
+            return
         if _validation_is_due(self, self._epoch, self._max_epochs):
             _validate(self)
 

@@ -89,6 +89,7 @@ class JointCheckpointHook(CheckpointHook):
             save_optimizer=save_optimizer,
             save_param_scheduler=save_param_scheduler,
         )
+        self._saved_iter: int | None = None
 
     def before_train(self, runner: Any) -> None:
         """Take over what a resumed checkpoint knows, and clear what killed processes left."""
@@ -118,6 +119,7 @@ class JointCheckpointHook(CheckpointHook):
             runner.message_hub.update_info('keep_ckpt_ids', kept)
             dropped = kept[: -self.max_keep_ckpts]
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
+        self._saved_iter = meta['iter']
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = osp.join(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', filename)
@@ -150,11 +152,7 @@ class JointCheckpointHook(CheckpointHook):
         # The checkpoint of this very step was written before the validation; it must know of the
         # new best one, else a resumed run would not remove that. An older checkpoint need not: a
         # run resumed from there finds the same best one again.
-        if (
-            updated
-            and self.last_ckpt is not None
-            and osp.basename(self.last_ckpt) == self.filename_tmpl.format(done)
-        ):
+        if updated and self._saved_iter == runner.iter:
             self._save_checkpoint_with_step(
                 runner, done, {'epoch': runner.epoch, 'iter': runner.iter}
             )

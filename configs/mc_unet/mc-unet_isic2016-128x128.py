@@ -1,0 +1,24 @@
+# The MC-dropout U-Net on ISIC 2016: the skin lesion, with uncertainty in three ways.
+_base_ = [
+    '../_base_/models/mc-unet.py',
+    '../_base_/datasets/isic2016_128x128.py',
+    '../_base_/schedules/mc-unet_20e.py',
+    '../_base_/default_runtime.py',
+]
+# Where neither image nor prediction has a lesion, Dice is 1.
+val_evaluator = dict(
+    metrics=[
+        dict(type='SegmentationMetric', measures=('Dice', 'IoU'), empty_dice=1.0),
+        dict(type='CalibrationMetric', task='seg'),
+    ],
+)
+test_evaluator = dict(
+    metrics=[
+        dict(type='SegmentationMetric', empty_dice=1.0),
+        dict(type='CalibrationMetric', task='seg'),
+        dict(type='UncertaintyMetric', task='seg', measure='predictive_entropy'),
+    ],
+)
+# Without --uq the prediction is that of one plain pass.
+uq = None
+uq_options = dict(mc_dropout=dict(num_samples=50), tta=dict(source='image', shrink=0.8))
