@@ -1,9 +1,33 @@
 """Mean and spread of predicted probabilities over passes, members or views, in constant memory."""
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .dirichlet import predictive_entropy
+
+_BLOCK = 2**16
+# Probabilities that are kept and, where asked for, their entropy.
+_Converted = tuple[Tensor, Tensor | None]
+
+
+def _of_probs(probs: Tensor, with_entropy: bool) -> _Converted:
+    entropy = predictive_entropy(probs[None])[0] if with_entropy else None
+    return probs[1:] if len(probs) == 2 else probs, entropy
+
+
+def _of_logits(logits: Tensor, with_entropy: bool) -> _Converted:
+    return _of_probs(logits.softmax(0), with_entropy)
+
+
+def _of_margin(margin: Tensor, with_entropy: bool) -> _Converted:
+    probs = torch.sigmoid(margin)
+    if not with_entropy:
+        return probs, None
+    size = margin.abs()
+    return probs, F.softplus(-size).addcmul_(size, torch.sigmoid(-size))
 
 
 class StreamingProbs:
@@ -42,48 +66,59 @@ class StreamingProbs:
         Args:
             probs: ``(C, *space)``, at least two classes, sums over axis 0 are 1.
         """
-        entropy = predictive_entropy(probs[None])[0] if self.spread else None
-        self._add(probs[1:] if len(probs) == 2 else probs, len(probs), entropy)
+        self._take(probs, len(probs), _of_probs)
 
-    def update_margin(self, margin: Tensor) -> Tensor:
+    def update_logits(self, logits: Tensor) -> None:
+        """Take in the softmax of a map of logits.
+
+        Args:
+            logits: ``(C, *space)``, at least two classes.
+        """
+        if len(logits) == 2:
+            self.update_margin(logits[1:] - logits[:1])
+        else:
+            self._take(logits, len(logits), _of_logits)
+
+    def update_margin(self, margin: Tensor) -> None:
         """Take in a map of two classes by the difference of their logits.
 
         It is softmax over two classes with half the work, and its entropy does not cancel.
 
         Args:
             margin: ``(1, *space)``, logit of class 1 minus logit of class 0.
-
-        Returns:
-            Probability of class 1, ``(1, *space)``.
         """
-        size = margin.abs()
-        odds = torch.exp(-size)
-        unlikely = odds / (1 + odds)
-        probs = torch.where(margin > 0, 1 - unlikely, unlikely)
-        entropy = torch.log1p(odds).addcmul_(size, unlikely) if self.spread else None
-        self._add(probs, 2, entropy)
-        return probs
+        self._take(margin, 2, _of_margin)
 
-    def _add(self, probs: Tensor, num_classes: int, entropy: Tensor | None) -> None:
-        self.count += 1
-        if self.count == 1:
+    def _take(
+        self, maps: Tensor, num_classes: int, convert: Callable[[Tensor, bool], _Converted]
+    ) -> None:
+        kept = 1 if num_classes == 2 else num_classes
+        if not self.count:
             self.num_classes = num_classes
-            self._mean = probs.clone()
-            if entropy is not None:
-                self._squares = torch.zeros_like(probs)
-                self._entropy = entropy.clone()
-            return
-        if num_classes != self.num_classes or probs.shape != self._mean.shape:
+            self._mean = maps.new_zeros((kept, *maps.shape[1:]))
+            if self.spread:
+                self._squares = torch.zeros_like(self._mean)
+                self._entropy = torch.zeros_like(self._mean[:1])
+        elif num_classes != self.num_classes or maps.shape[1:] != self._mean.shape[1:]:
             raise ValueError(
                 f'maps must agree in classes and shape: got {num_classes} classes of '
-                f'{tuple(probs.shape[1:])} after {self.num_classes} of '
+                f'{tuple(maps.shape[1:])} after {self.num_classes} of '
                 f'{tuple(self._mean.shape[1:])}'
             )
-        delta = probs - self._mean
-        self._mean.add_(delta, alpha=1 / self.count)
-        if entropy is not None:
-            self._squares.addcmul_(delta, delta, value=(self.count - 1) / self.count)
-            self._entropy.add_(entropy)
+        self.count += 1
+        flat, mean = maps.reshape(len(maps), -1), self._mean.view(kept, -1)
+        length = mean.shape[1]
+        # A large map in one piece would go through memory once for each operation.
+        step = _BLOCK if maps.device.type == 'cpu' else max(1, length)
+        for start in range(0, length, step):
+            block = slice(start, start + step)
+            probs, entropy = convert(flat[:, block], self.spread)
+            delta = probs - mean[:, block]
+            mean[:, block].add_(delta, alpha=1 / self.count)
+            if self.spread:
+                share = (self.count - 1) / self.count
+                self._squares.view(kept, -1)[:, block].addcmul_(delta, delta, value=share)
+                self._entropy.view(1, -1)[:, block].add_(entropy)
 
     def mean(self) -> Tensor:
         """Give the mean probabilities ``(C, *space)``.

@@ -1,4 +1,5 @@
 from .base import UncertaintyEstimator
+from .mc_dropout import MCDropout
 from .single_pass import Softmax
 
-__all__ = ['Softmax', 'UncertaintyEstimator']
+__all__ = ['MCDropout', 'Softmax', 'UncertaintyEstimator']

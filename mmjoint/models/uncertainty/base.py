@@ -101,14 +101,19 @@ class UncertaintyEstimator(BaseModel):
         return self.model(inputs, data_samples, mode)
 
     def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
-        """Fill the samples with mean predictions and their uncertainty."""
-        inputs = self.model.arrange(inputs)
+        """Fill the samples with mean predictions and their uncertainty, without gradients."""
+        # Under inference_mode tensors would not tell whether they were changed in place.
+        with torch.inference_mode(False), torch.no_grad():
+            inputs = inputs.clone() if inputs.is_inference() else inputs
+            self._predict(self.model.arrange(inputs), data_samples)
+        return data_samples
+
+    def _predict(self, inputs: Tensor, data_samples: SampleList) -> None:
         for i, sample in enumerate(data_samples):
             seg, cls = StreamingProbs(spread=self.spread), StreamingProbs(spread=self.spread)
             for chunk in self.passes(inputs[i : i + 1], sample):
                 self._take_in(chunk, sample, seg, cls)
             self.fill(sample, seg, cls)
-        return data_samples
 
     def _take_in(
         self,
@@ -119,16 +124,15 @@ class UncertaintyEstimator(BaseModel):
     ) -> None:
         # Pass by pass: at the original size maps are large.
         for logits in () if chunk.seg_logits is None else chunk.seg_logits.float().split(1):
-            if logits.shape[1] == 2:
-                margin = to_original_size(logits[:, 1:] - logits[:, :1], sample)
-                probs = seg.update_margin(margin[0])
-                if self.observer is not None:
-                    self.observer(sample, seg.count - 1, torch.cat([1 - probs, probs]))
+            if logits.shape[1] == 2:  # softmax over two classes looks at the difference alone
+                margin = to_original_size(logits[:, 1:] - logits[:, :1], sample)[0]
+                seg.update_margin(margin)
+                logits = torch.cat([-margin / 2, margin / 2]) if self.observer else None
             else:
-                probs = to_original_size(logits, sample)[0].softmax(0)
-                seg.update(probs)
-                if self.observer is not None:
-                    self.observer(sample, seg.count - 1, probs)
+                logits = to_original_size(logits, sample)[0]
+                seg.update_logits(logits)
+            if self.observer is not None:
+                self.observer(sample, seg.count - 1, logits.softmax(0))
         if chunk.cls_alpha is not None:
             for probs in expected_probs(chunk.cls_alpha.float()):
                 cls.update(probs)
