@@ -54,11 +54,11 @@ def test_batches(config):
             for image, sample in zip(batch['inputs'], batch['data_samples'], strict=True):
                 assert image.dtype == torch.uint8 and image.shape == (3, 128, 128)
                 assert sample.img_shape == (128, 128)
-                size = sample.ori_shape if split == 'test' else (128, 128)
-                assert sample.gt_sem_seg.shape == size
+                size = sample.raw_shape if split == 'test' else (128, 128)
+                assert sample.gt_sem_seg.shape == sample.ori_shape == size
                 assert sample.gt_sem_seg.data.unique().tolist() == [0, 1]
                 assert 'gt_label' not in sample
-                assert sample.ori_shape == sample.raw_shape != (128, 128)
+                assert sample.raw_shape != (128, 128)
 
 
 def test_images_and_masks_are_resized_by_pillow(config, prepared):

@@ -23,7 +23,9 @@ class PillowResize(BaseTransform):
     Modified Keys:
 
     - img, and the maps that ``seg_fields`` names: of the new size
-    - img_shape (tuple[int, int]): the new ``(H, W)``; ``ori_shape`` stays
+    - img_shape (tuple[int, int]): the new ``(H, W)``
+    - ori_shape (tuple[int, int]): the new ``(H, W)`` if maps were resized, since predictions are
+      brought to that size and compared with them; else it stays
 
     Args:
         size: New ``(width, height)`` in pixels, in the order of Pillow and of ``mmcv.Resize``.
@@ -52,6 +54,7 @@ class PillowResize(BaseTransform):
         results['img_shape'] = results['img'].shape[:2]
         for field in results.get('seg_fields', ()):
             results[field] = self._resized(results[field], Image.Resampling.NEAREST)
+            results['ori_shape'] = results['img_shape']
         return results
 
     def _resized(self, array: np.ndarray, resampling: Image.Resampling) -> np.ndarray:

@@ -21,7 +21,9 @@ def test_size_is_width_and_height():
     results = PillowResize((12, 20))(sample())
     assert results['img'].shape == (20, 12, 3) and results['img'].dtype == np.uint8
     assert results['gt_seg_map'].shape == results['img_shape'] == (20, 12)
-    assert results['ori_shape'] == (31, 44)
+    assert results['ori_shape'] == (20, 12)  # the mask's, and so the predictions'
+    alone = PillowResize((12, 20))(dict(sample(), seg_fields=[]))
+    assert alone['img_shape'] == (20, 12) and alone['ori_shape'] == (31, 44)
 
 
 def test_a_ramp_by_hand():
