@@ -19,6 +19,18 @@ test_evaluator = dict(
         dict(type='UncertaintyMetric', task='seg', measure='predictive_entropy'),
     ],
 )
+# Checkpoints by iterations, since validations lie within the epochs; 192 are one epoch.
+default_hooks = dict(
+    logger=dict(log_metric_by_epoch=False),
+    checkpoint=dict(
+        by_epoch=False,
+        interval=192,
+        max_keep_ckpts=1,
+        save_best='seg/Dice.lesion',
+        rule='greater',
+    ),
+    prediction_images=dict(interval=20),
+)
 # Without --uq the prediction is that of one plain pass.
 uq = None
 uq_options = dict(mc_dropout=dict(num_samples=50), tta=dict(source='image', shrink=0.8))

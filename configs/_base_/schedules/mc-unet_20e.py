@@ -22,15 +22,3 @@ param_scheduler = [
         threshold_rule='rel',
     )
 ]
-# Checkpoints by iterations, since validations lie within the epochs; 192 are one epoch.
-default_hooks = dict(
-    logger=dict(log_metric_by_epoch=False),
-    checkpoint=dict(
-        by_epoch=False,
-        interval=192,
-        max_keep_ckpts=1,
-        save_best='seg/Dice.lesion',
-        rule='greater',
-    ),
-    prediction_images=dict(interval=20),
-)
