@@ -25,8 +25,9 @@ def calibration_bins(
     """Sum up predictions by confidence, in bins of equal width.
 
     Args:
-        confidence: Probability of the predicted class, in [0, 1], any shape.
-        correct: bool, the same shape.
+        confidence: Predicted probability of an event, in [0, 1], any shape: that the predicted
+            class is right, or, for one class against the rest, that it is this class.
+        correct: Whether the event happened, bool, the same shape.
         num_bins: Number of bins n; bin i is the interval (i/n, (i+1)/n], the first holds 0 too.
 
     Returns:
@@ -54,6 +55,36 @@ def calibration_bins(
     )
 
 
+def adaptive_bins(
+    count: np.ndarray, confidence: np.ndarray, right: np.ndarray, *, num_bins: int = 15
+) -> np.ndarray:
+    """Cut a fine histogram of the confidence into bins of equal mass.
+
+    Every bin holds exactly N / num_bins of the N predictions. Those of one fine bin count as alike:
+    where an edge falls among them, they are shared out in proportion. Without ties and with N a
+    multiple of ``num_bins``, these are the sorted predictions in equal parts.
+
+    Args:
+        count: Number of predictions in each fine bin, ``(G,)``, in rising order of confidence.
+        confidence: Sums of their confidences, ``(G,)``.
+        right: Number of right ones, ``(G,)``.
+        num_bins: Number of bins; where there are fewer predictions, each is a bin of its own.
+
+    Returns:
+        float64 ``(3, num_bins)`` like :func:`calibration_bins`; for
+        :func:`expected_calibration_error` and :func:`reliability_curve`. Unlike the table of
+        equal widths it does not add up: add up the histograms.
+    """
+    fine = np.stack([np.asarray(each, float) for each in (count, confidence, right)])
+    fine = fine[:, fine[0] > 0]
+    total = fine[0].sum()
+    if total == 0:
+        return np.zeros((3, num_bins))
+    cumulative = np.concatenate([np.zeros((3, 1)), np.cumsum(fine, axis=1)], axis=1)
+    edges = np.linspace(0, total, min(num_bins, int(total)) + 1)
+    return np.stack([np.diff(np.interp(edges, cumulative[0], each)) for each in cumulative])
+
+
 def reliability_curve(bins: np.ndarray) -> ReliabilityCurve:
     """Points of a reliability diagram from :func:`calibration_bins`."""
     count, confidence, right = bins
@@ -69,13 +100,15 @@ def expected_calibration_error(bins: np.ndarray) -> float:
     """Mean over predictions of |accuracy - confidence| of their bin; NaN without predictions.
 
     Args:
-        bins: ``(3, num_bins)`` of :func:`calibration_bins`.
+        bins: ``(3, num_bins)`` of :func:`calibration_bins` or :func:`adaptive_bins`.
 
     Returns:
         In [0, 1].
 
     Reference:
-        Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
+        Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3; with bins of
+        equal mass: Nguyen and O'Connor, Posterior Calibration and Exploratory Analysis for Natural
+        Language Processing Models, EMNLP 2015, section 3.
     """
     count, confidence, right = bins
     total = count.sum()

@@ -96,6 +96,45 @@ def average_precision(scores: np.ndarray, positives: np.ndarray) -> float:
     return float((np.diff(tp, prepend=0.0) * tp / called).sum() / positives.sum())
 
 
+def average_precision_from_histograms(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """Average precision from counts per bin, bins in rising order of the score.
+
+    Args:
+        positives: Number of positives in each bin, ``(bins,)``.
+        negatives: Number of negatives in each bin, ``(bins,)``.
+
+    Returns:
+        What :func:`average_precision` gives for items whose score is their bin. NaN where there is
+        no positive.
+    """
+    positives, negatives = np.asarray(positives, float), np.asarray(negatives, float)
+    total = positives.sum()
+    if total == 0:
+        return float('nan')
+    found = np.cumsum(positives[::-1])
+    called = found + np.cumsum(negatives[::-1])
+    # No bin that holds a positive is called with 0 items.
+    return float((positives[::-1] * found / np.maximum(called, 1)).sum() / total)
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's rank correlation; ties get the mean of their ranks.
+
+    Args:
+        first: ``(N,)``, not NaN; may be infinite.
+        second: ``(N,)``, the same.
+
+    Returns:
+        In [-1, 1]; NaN where one of the two is constant or empty.
+    """
+    if not len(first):
+        return float('nan')
+    ranks = np.stack([rankdata(first), rankdata(second)])
+    ranks -= ranks.mean(1, keepdims=True)
+    scale = np.sqrt((ranks**2).sum(1).prod())
+    return float(ranks.prod(0).sum() / scale) if scale > 0 else float('nan')
+
+
 def ordered_codes(values: np.ndarray, *, mantissa_bits: int = 8) -> np.ndarray:
     """Bin floats without a range: integers that rise with the value, at a relative resolution.
 
@@ -114,3 +153,25 @@ def ordered_codes(values: np.ndarray, *, mantissa_bits: int = 8) -> np.ndarray:
     # Negative floats fall as their pattern rises: turn the pattern round.
     rising = np.where(bits < 0, bits ^ np.int32(0x7FFFFFFF), bits)
     return rising >> (23 - mantissa_bits)
+
+
+def sum_by_code(codes: np.ndarray, *values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Histogram over the codes of :func:`ordered_codes`, without sorting the items.
+
+    Args:
+        codes: Integers ``(N,)``; their range, not their size, costs memory.
+        *values: What to sum up over the items of each code, ``(N,)`` each.
+
+    Returns:
+        The codes that occur, rising, int32 ``(G,)``; the number of items of each, int64; and for
+        each of ``values`` the sums, float64.
+    """
+    codes = np.asarray(codes)
+    if codes.size == 0:
+        return (codes.astype(np.int32), np.zeros(0, np.int64), *(np.zeros(0) for _ in values))
+    lowest = codes.min()
+    shifted = codes - lowest
+    counts = np.bincount(shifted)
+    present = np.flatnonzero(counts)
+    sums = (np.bincount(shifted, weights=each)[present] for each in values)
+    return ((present + lowest).astype(np.int32), counts[present], *sums)

@@ -7,6 +7,7 @@ from mmengine.evaluator import Evaluator
 
 from mmjoint.evaluation.metrics import (
     CalibrationMetric,
+    CaseUncertaintyMetric,
     ClassificationMetric,
     SegmentationMetric,
     UncertaintyMetric,
@@ -24,6 +25,7 @@ def metrics():
         CalibrationMetric(task='seg'),
         UncertaintyMetric(task='seg'),
         UncertaintyMetric(task='cls'),
+        CaseUncertaintyMetric(measure='vacuity', failure_dice=0.35, patch_size=3),
     ]
 
 
@@ -31,6 +33,10 @@ def grouped_metrics():
     return [
         *metrics(),
         SegmentationMetric(group_by='patient_id', prefix='grouped'),
+        CaseUncertaintyMetric(
+            measure='vacuity', group_by='patient_id', boundary_width=1, prefix='grouped_cases'
+        ),
+        UncertaintyMetric(sparsification_error='brier', prefix='brier'),
         ClassificationMetric(collect_device='cpu', prefix='files'),
     ]
 

@@ -1,13 +1,17 @@
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics as sk
 
 from mmjoint.functional.ranking import (
     auroc,
     auroc_from_histograms,
     average_precision,
+    average_precision_from_histograms,
     ordered_codes,
+    rank_correlation,
     roc_curve,
+    sum_by_code,
 )
 
 
@@ -67,3 +71,34 @@ def test_ill_input():
         auroc([np.nan, 0.2], [True, False])
     with pytest.raises(ValueError, match=r'\(N,\)'):
         auroc([[0.1, 0.2]], [[True, False]])
+
+
+def test_average_precision_of_histograms():
+    rng = np.random.default_rng(0)
+    scores = rng.integers(0, 12, 300)
+    positives = rng.random(300) < scores / 15
+    histograms = [np.bincount(scores[mask], minlength=14) for mask in (positives, ~positives)]
+    found = average_precision_from_histograms(*histograms)
+    assert found == pytest.approx(average_precision(scores, positives), abs=1e-12)
+    assert found == pytest.approx(sk.average_precision_score(positives, scores))
+    assert np.isnan(average_precision_from_histograms([0, 0], [1, 2]))
+    assert average_precision_from_histograms([1, 2], [0, 0]) == 1
+
+
+@pytest.mark.parametrize('levels', [5, 10_000])
+def test_rank_correlation_against_scipy(levels):
+    rng = np.random.default_rng(levels)
+    first = rng.integers(0, levels, 60)
+    second = first + rng.integers(0, levels, 60)
+    expected = stats.spearmanr(first, second).statistic
+    assert rank_correlation(first, second) == pytest.approx(expected, abs=1e-12)
+    assert rank_correlation(first, -first) == pytest.approx(-1)
+    assert np.isnan(rank_correlation(first, np.ones(60))) and np.isnan(rank_correlation([], []))
+    assert rank_correlation([1, 2, np.inf], [0, 1, 2]) == pytest.approx(1)
+
+
+def test_sums_by_code():
+    codes, count, total = sum_by_code(np.array([7, -3, 7, 5]), np.array([1.0, 2, 4, 8]))
+    assert codes.tolist() == [-3, 5, 7]
+    assert count.tolist() == [1, 1, 2] and total.tolist() == [2, 8, 5]
+    assert [each.tolist() for each in sum_by_code(np.zeros(0, int), np.zeros(0))] == [[], [], []]

@@ -1,5 +1,6 @@
 from .calibration_metric import CalibrationMetric
 from .case_records import CaseRecords
+from .case_uncertainty_metric import CaseUncertaintyMetric
 from .classification_metric import ClassificationMetric
 from .segmentation_metric import SegmentationMetric
 from .uncertainty_metric import UncertaintyMetric
@@ -7,6 +8,7 @@ from .uncertainty_metric import UncertaintyMetric
 __all__ = [
     'CalibrationMetric',
     'CaseRecords',
+    'CaseUncertaintyMetric',
     'ClassificationMetric',
     'SegmentationMetric',
     'UncertaintyMetric',

@@ -9,6 +9,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 from torch import Tensor
 
+from mmjoint.functional.overlap import confusion_matrix
 from mmjoint.utils.errors import UserError
 
 _NO_LABELS = '_no_labels'
@@ -212,6 +213,52 @@ class JointMetric(BaseMetric):
             if not set(foreground) <= set(annotated):
                 known &= gt != 0
         return known
+
+    def regions(self, unions: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+        """Give all classes, background first, then the unions of classes, with their class ids.
+
+        Raises:
+            UserError: If a union has the name of a class or ids that are none.
+        """
+        names = self.names_of('classes')
+        regions: dict[str, tuple[int, ...]] = {name: (i,) for i, name in enumerate(names)}
+        for name, ids in unions.items():
+            if name in regions or not ids or not set(ids) <= set(range(len(names))):
+                raise UserError(
+                    f'{type(self).__name__}: expected unions of the class ids 0..{len(names) - 1} '
+                    f'under a name of their own, found {name}={ids}; classes are '
+                    f'{", ".join(names)}'
+                )
+            regions[name] = tuple(ids)
+        return regions
+
+    def annotated_regions(self, sample: dict, regions: Mapping[str, Sequence[int]]) -> np.ndarray:
+        """Tell which regions the reference mask of a sample holds; bool, one per region."""
+        annotated = sample.get('annotated_classes')
+        if annotated is None:
+            return np.ones(len(regions), bool)
+        # What is not annotated hides in the background, so background needs all classes.
+        complete = set(annotated) | {0} >= set(range(len(self.names_of('classes'))))
+        return np.array(
+            [complete if 0 in ids else set(ids) <= set(annotated) for ids in regions.values()]
+        )
+
+    def confusion(
+        self, sample: dict, pred: np.ndarray, gt: np.ndarray, ignore_index: int
+    ) -> np.ndarray:
+        """Count pairs of (reference, predicted) class of a sample; int64 ``(C, C)``.
+
+        Raises:
+            UserError: If a class id is none of the data set's.
+        """
+        num_classes = len(self.names_of('classes'))
+        try:
+            return confusion_matrix(pred, gt, num_classes, ignore_index=ignore_index)
+        except ValueError as error:
+            raise UserError(
+                f'{type(self).__name__}: {sample.get("img_path", "a sample")}: {error}; mend the '
+                'mask, the classes of the data set or num_classes of the model'
+            ) from error
 
     def check_shape(self, found: tuple[int, ...], expected: tuple[int, ...], sample: dict) -> None:
         """Check that a predicted map has the size of the reference mask.

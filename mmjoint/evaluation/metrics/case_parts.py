@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmjoint.functional.aggregation import aggregate_maps
 from mmjoint.functional.uncertainty_scale import primary_measure
 
 UNCERTAINTY_BINS = 50
@@ -71,19 +72,16 @@ def uncertainty_maps(sample: dict, logits: Tensor | None) -> dict[str, np.ndarra
     return maps
 
 
-def map_means(maps: dict[str, np.ndarray], pred: np.ndarray | None) -> dict[str, dict] | None:
-    """Give the mean of each map over all pixels and over the predicted foreground."""
-    means = {}
-    for measure, values in maps.items():
-        finite = np.isfinite(values)
-        inside = finite & (pred != 0) if pred is not None and pred.shape == values.shape else None
-        means[measure] = {
-            'mean': float(values[finite].mean()) if finite.any() else None,
-            'mean_foreground': (
-                float(values[inside].mean()) if inside is not None and inside.any() else None
-            ),
-        }
-    return means or None
+def map_scores(maps: dict[str, np.ndarray], pred: np.ndarray | None) -> dict[str, dict] | None:
+    """Give each map's scores by every aggregation, ``None`` where one is not defined."""
+    if not maps:
+        return None
+    shapes = {values.shape for values in maps.values()}
+    scores = aggregate_maps(maps, pred if pred is not None and shapes == {pred.shape} else None)
+    return {
+        measure: {name: None if np.isnan(value) else value for name, value in each.items()}
+        for measure, each in scores.items()
+    }
 
 
 def right_wrong_histograms(values: np.ndarray, right: np.ndarray, upper: float) -> np.ndarray:

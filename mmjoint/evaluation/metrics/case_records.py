@@ -19,7 +19,7 @@ from .case_parts import (
     classification_record,
     drop_pictures,
     encode_thumbnail,
-    map_means,
+    map_scores,
     right_wrong_histograms,
     slice_of_interest,
     stack_tables,
@@ -39,11 +39,12 @@ class CaseRecords(BaseMetric):
 
     A record holds ``img_path``, ``patient_id``, ``sample_idx``, ``gt_label``, ``pred_label``,
     ``pred_score`` (K,), ``cls_alpha`` (K,), ``cls_uncertainty`` {measure: value}, ``dice`` and
-    ``assd`` {region: value or ``None``}, ``seg_uncertainty`` {measure: {``mean``,
-    ``mean_foreground``}}, ``num_pixels``, ``num_wrong_pixels``. Tables over cases: ``confusion``
-    (N, C, C), ``calibration`` (N, 3, bins), ``uncertainty/<measure>`` (N, 2, 50): histograms of
-    the measure over [0, upper bound] for right and for wrong pixels. Pictures: ``image``,
-    ``gt``, ``pred`` (class ids), ``uncertainty`` (0..255 over the measure's range).
+    ``assd`` {region: value or ``None``}, ``seg_uncertainty`` {measure: {aggregation: score or
+    ``None``}} (see :mod:`mmjoint.functional.aggregation`), ``num_pixels``, ``num_wrong_pixels``.
+    Tables over cases: ``confusion`` (N, C, C), ``calibration`` (N, 3, bins),
+    ``uncertainty/<measure>`` (N, 2, 50): histograms of the measure over [0, upper bound] for right
+    and for wrong pixels. Pictures: ``image``, ``gt``, ``pred`` (class ids), ``uncertainty``
+    (0..255 over the measure's range).
 
     Args:
         out_dir: Folder of the files. ``None`` collects nothing.
@@ -190,7 +191,7 @@ class CaseRecords(BaseMetric):
         else:
             record.update(dice=None, assd=None, num_pixels=None, num_wrong_pixels=None)
         record['has_foreground'] = None if pred is None else bool((pred != 0).any())
-        record['seg_uncertainty'] = map_means(maps, pred)
+        record['seg_uncertainty'] = map_scores(maps, pred)
         item = {'record': record, 'tables': tables, 'num_classes': num_classes}
         pictures = self._pictures(image, gt, pred, maps, num_classes)
         if pictures:

@@ -6,7 +6,6 @@ from mmengine.logging import print_log
 
 from mmjoint.functional.overlap import (
     OverlapCounts,
-    confusion_matrix,
     dice_from_counts,
     iou_from_counts,
     overlap_counts,
@@ -121,22 +120,8 @@ class SegmentationMetric(JointMetric):
         measured = {*_OVERLAP, *SURFACE_MEASURES}
         return tuple(n for n in self.eval_keys if n not in measured or n in self.measures)
 
-    def _regions(self) -> dict[str, tuple[int, ...]]:
-        """All regions, background first, with their class ids."""
-        names = self.names_of('classes')
-        regions = {name: (index,) for index, name in enumerate(names)}
-        for name, ids in self.unions.items():
-            if name in regions or not ids or not set(ids) <= set(range(len(names))):
-                raise UserError(
-                    f'SegmentationMetric: expected unions of the class ids 0..{len(names) - 1} '
-                    f'under a name of their own, found {name}={ids}; classes are '
-                    f'{", ".join(names)}'
-                )
-            regions[name] = ids
-        return regions
-
     def _measured_regions(self) -> dict[str, tuple[int, ...]]:
-        return dict(list(self._regions().items())[0 if self.include_background else 1 :])
+        return dict(list(self.regions(self.unions).items())[0 if self.include_background else 1 :])
 
     def _surface_measures(self, case: str = '') -> list[str]:
         return [
@@ -150,19 +135,11 @@ class SegmentationMetric(JointMetric):
         pred = self.take(sample, 'pred_sem_seg', 'data')[0]
         gt = self.take(sample, 'gt_sem_seg', 'data')[0]
         self.check_shape(pred.shape, gt.shape, sample)
-        regions = self._regions()
-        try:
-            confusion = confusion_matrix(
-                pred, gt, len(self.names_of('classes')), ignore_index=self.ignore_index
-            )
-        except ValueError as error:
-            raise UserError(
-                f'SegmentationMetric: {sample.get("img_path", "a sample")}: {error}; mend the '
-                'mask, the classes of the data set or num_classes of the model'
-            ) from error
+        regions = self.regions(self.unions)
+        confusion = self.confusion(sample, pred, gt, self.ignore_index)
         item = {
             'confusion': confusion,
-            'annotated': self._annotated(sample, regions),
+            'annotated': self.annotated_regions(sample, regions),
             'case': self.case_of(sample, self.group_by),
         }
         pred, gt = pred.astype(np.int16), gt.astype(np.int16)
@@ -189,16 +166,6 @@ class SegmentationMetric(JointMetric):
             values['num_cases'] = len(cases)
         self._print(values)
         return values
-
-    def _annotated(self, sample: dict, regions: dict[str, tuple[int, ...]]) -> np.ndarray:
-        annotated = sample.get('annotated_classes')
-        if annotated is None:
-            return np.ones(len(regions), bool)
-        # What is not annotated hides in the background, so background needs all classes.
-        complete = set(annotated) | {0} >= set(range(len(self.names_of('classes'))))
-        return np.array(
-            [complete if 0 in ids else set(ids) <= set(annotated) for ids in regions.values()]
-        )
 
     def _spacing(self, sample: dict, num_axes: int) -> tuple[float, ...] | None:
         if self.distance_unit == 'pixel':
@@ -250,7 +217,7 @@ class SegmentationMetric(JointMetric):
         return case
 
     def _dataset_values(self, items: list[dict]) -> dict[str, float]:
-        regions = self._regions()
+        regions = self.regions(self.unions)
         counts = self._counts(items, regions)
         annotated = np.stack([item['annotated'] for item in items])
         total = OverlapCounts(*((each * annotated).sum(0) for each in counts))
@@ -307,7 +274,7 @@ class SegmentationMetric(JointMetric):
                 continue
             rows = [
                 [name, *(shown.get(f'{column}.{name}', np.nan) for column in columns)]
-                for name in self._regions()
+                for name in self.regions(self.unions)
             ]
             table = format_table(['region', *columns], rows)
             print_log(f'Segmentation, {title}{table}', logger='current')

@@ -9,6 +9,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from mmjoint.evaluation.metrics import CaseRecords
+from mmjoint.functional.aggregation import AGGREGATIONS
 from mmjoint.structures import VolumeData
 from mmjoint.utils.case_archive import read_case_archive
 
@@ -52,9 +53,15 @@ def test_a_case_worked_out_by_hand(tmp_path):
     # rim: 2 of 3 and 3 pixels in common; cup: 1 of 2 and 1; disc: 4 of 5 and 4.
     assert case['dice'] == {'rim': 4 / 6, 'cup': 2 / 3, 'disc': 8 / 9}
     assert (case['num_pixels'], case['num_wrong_pixels']) == (8, 2)
-    means = case['seg_uncertainty']['vacuity']
-    assert means['mean'] == pytest.approx((6 * 0.1 + 2 * 0.9) / 8)
-    assert means['mean_foreground'] == pytest.approx((3 * 0.1 + 2 * 0.9) / 5)
+    # The map is smaller than a patch and everything is close to a border.
+    assert list(case['seg_uncertainty']['vacuity']) == list(AGGREGATIONS)
+    assert case['seg_uncertainty']['vacuity'] == {
+        'mean': pytest.approx((6 * 0.1 + 2 * 0.9) / 8),
+        'mean_foreground': pytest.approx((3 * 0.1 + 2 * 0.9) / 5),
+        'patch_max': pytest.approx((6 * 0.1 + 2 * 0.9) / 8),
+        'mean_off_boundary': None,
+        'per_predicted_volume': pytest.approx((6 * 0.1 + 2 * 0.9) / 5),
+    }
     assert archive.tables['confusion'].tolist() == [[[3, 1, 0], [0, 2, 1], [0, 0, 1]]]
     right, wrong = archive.tables['uncertainty/vacuity'][0]
     assert (right[5], right.sum(), wrong[45], wrong.sum()) == (6, 6, 2, 2)
@@ -123,7 +130,8 @@ def test_any_field_may_be_absent(tmp_path, fields):
     assert case['dice'] is None and case['num_pixels'] is None
     assert not archive.tables
     if 'vacuity_map' in fields:
-        assert case['seg_uncertainty']['vacuity'] == {'mean': 0.25, 'mean_foreground': None}
+        scores = {key: v for key, v in case['seg_uncertainty']['vacuity'].items() if v is not None}
+        assert scores == {'mean': 0.25, 'patch_max': 0.25}
 
 
 def test_unlabelled_cases_have_empty_rows_in_the_tables(tmp_path):
@@ -142,7 +150,7 @@ def test_nan_becomes_null(tmp_path):
     )
     case = run(tmp_path, [sample]).cases[0]
     assert case['cls_uncertainty']['vacuity'] is None
-    assert case['seg_uncertainty']['vacuity'] == {'mean': None, 'mean_foreground': None}
+    assert case['seg_uncertainty']['vacuity'] == dict.fromkeys(AGGREGATIONS)
     assert 'NaN' not in (tmp_path / 'cases.json').read_text()
 
 
