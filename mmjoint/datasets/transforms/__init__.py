@@ -2,6 +2,7 @@ from .formatting import PackJointInputs
 from .loading import LoadJointAnnotations, LoadJointImage
 from .noise import GaussianNoise, SaltAndPepper
 from .resizing import PillowResize
+from .tta_views import TTAViews
 
 __all__ = [
     'GaussianNoise',
@@ -10,4 +11,5 @@ __all__ = [
     'PackJointInputs',
     'PillowResize',
     'SaltAndPepper',
+    'TTAViews',
 ]

@@ -45,6 +45,14 @@ class UncertaintyEstimator(BaseModel):
         cls_temperature: Temperature of the class probabilities, > 0.
     """
 
+    measures: tuple[str, ...] = (
+        'predictive_entropy',
+        'expected_entropy',
+        'mutual_information',
+        'variance',
+    )
+    """What is measured; without ``spread`` the first alone."""
+
     def __init__(
         self,
         model: BaseJointModel,
