@@ -222,9 +222,9 @@ class ImageViews:
     """Views of an image at its own size, before it is resized for the network.
 
     First the views as they are, then, with ``shrink``, all of them shrunk. Resizing goes with
-    flips, but not with an exchange of rows and columns, where 8-bit values are rounded between the
-    passes, nor with offsets that are rounded. So all views are flips of a few *bases*: the image and
-    its transpose, and each of the two on canvases with up to four offsets.
+    flips, but neither with an exchange of rows and columns (8-bit values are rounded between the
+    two passes) nor with offsets that are rounded. So all views are flips of a few *bases*: the
+    image and its transpose, and each of the two on canvases with up to four offsets.
 
     Args:
         views: Views in the order of the passes, the first is the image itself.
@@ -273,7 +273,7 @@ class ImageViews:
             yield self.shrink.canvas(contents[transposed], self._frame(transposed), *offsets)
 
     def plain(self, image: np.ndarray) -> Iterator[np.ndarray]:
-        """Make each view of an image ``(H, W, C)`` by its definition; the yardstick of the bases."""
+        """Make each view of an image ``(H, W, C)`` by its definition."""
         for view, _, shrunk in self.members:
             seen = np.ascontiguousarray(view.apply(image, (0, 1)))
             if shrunk:
