@@ -13,14 +13,15 @@ import numpy as np
 from mmjoint.utils.case_archive import CaseArchive, read_case_archive
 from mmjoint.utils.io import atomic_write_text
 
-from .report_gallery import case_name, gallery
+from .report_gallery import case_name, gallery, gallery_cases
+from .report_orders import FAILURE_DICE
 from .report_page import page
+from .report_referral import referral_advice, referral_section
 from .report_sections import (
     agrees,
     class_section,
     number,
-    referral_chart,
-    referral_parts,
+    pixel_risk_chart,
     region_section,
     reliability_charts,
     roc_chart,
@@ -53,6 +54,7 @@ def write_report(
     train_log: str | os.PathLike[str] | None = None,
     info: dict[str, str] | None = None,
     max_cases: int = 60,
+    failure_dice: float = FAILURE_DICE,
     seed: int = 0,
 ) -> Path:
     """Write the report of a test run.
@@ -68,6 +70,7 @@ def write_report(
         train_log: mmengine's ``scalars.json``, or a work directory; draws the training curves.
         info: Lines of the header: checkpoint, config, data, date, ...
         max_cases: Cases in the gallery.
+        failure_dice: A case with a smaller mean Dice counts as failed.
         seed: Of the confidence intervals.
 
     Returns:
@@ -82,16 +85,19 @@ def write_report(
     overall = [] if task is None else class_estimates(task, seed)
     per_class = {} if task is None else per_class_estimates(task, seed)
     regions = region_estimates(archive, seed)
-    curves = ''.join([roc_chart(task), reliability_charts(archive, task)])
-    doubt = ''.join([uncertainty_charts(archive), referral_chart(archive)])
+    curves = ''.join([roc_chart(task), reliability_charts(archive, task, overall)])
+    doubt = ''.join([uncertainty_charts(archive), pixel_risk_chart(archive, metrics)])
+    shown = gallery_cases(archive, max_cases)
+    referral = referral_section(archive, metrics, failure_dice, shown)
     training = training_charts(None if train_log is None else Path(train_log))
     sections = [
-        ('summary', 'Summary', _summary(archive, overall, regions, metrics)),
+        ('summary', 'Summary', _summary(archive, overall, regions, metrics, failure_dice)),
         ('classes', 'Image class', class_section(task, overall, per_class, metrics)),
         ('masks', 'Masks', region_section(regions, archive, metrics)),
         ('curves', 'Can the probabilities be trusted?', f'<div class="charts">{curves}</div>'),
         ('uncertainty', 'Does uncertainty find errors?', f'<div class="charts">{doubt}</div>'),
-        ('gallery', 'Cases, the most uncertain first', gallery(archive, max_cases)),
+        ('referral', 'Which cases should a human see?', referral),
+        ('gallery', 'Cases, the most uncertain first', gallery(archive, shown)),
         ('table', 'All cases', _case_table(archive)),
         ('training', 'Training', f'<div class="charts">{training}</div>' if training else ''),
         ('numbers', 'All numbers of the test run', _all_numbers(metrics)),
@@ -122,6 +128,7 @@ def _summary(
     overall: list[Estimate],
     regions: dict[str, list[Estimate]],
     metrics: dict[str, float],
+    failure_dice: float,
 ) -> str:
     tiles = [
         (f'Dice {name}', entry)
@@ -138,7 +145,7 @@ def _summary(
     )
     return (
         (f'<ul class="tiles">{items}</ul>' if items else '')
-        + _review_advice(archive)
+        + referral_advice(archive, failure_dice)
         + '<p class="note">Small print beside a number is its 95 % confidence interval.</p>'
     )
 
@@ -151,25 +158,6 @@ def _tile(entry: Estimate, metrics: dict[str, float]) -> str:
         bounds = f'{number(entry.low)} to {number(entry.high)}'
         interval = f'<div class="interval">{bounds}</div>'
     return f'<div class="value">{number(entry.value)}</div>{interval}'
-
-
-def _review_advice(archive: CaseArchive) -> str:
-    """Say in words what sending the most uncertain tenth to a human would bring."""
-    lines = []
-    for name, share, rest in referral_parts(archive):
-        measured, _, by = name.partition(', by ')
-        if len(rest) < 10:
-            continue
-        index = int(np.searchsorted(share, 0.1))
-        lines.append(
-            f'<li>{html.escape(measured)} of the other 90 %: <b>{number(rest[index])}</b>, over '
-            f'all cases {number(rest[0])} (ordered by {html.escape(by)})</li>'
-        )
-    if not lines:
-        return ''
-    return (
-        f'<p>If the most uncertain tenth of the cases goes to a human:</p><ul>{"".join(lines)}</ul>'
-    )
 
 
 def _case_rows(archive: CaseArchive) -> tuple[list[str], list[list[str]]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WIDTH, HEIGHT = 420, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 12, 44
+LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 44
 _DASHES = ('', '7 4', '2 3', '9 3 2 3', '4 2', '1 2')
 
 
@@ -54,6 +54,12 @@ def nice_ticks(low: float, high: float, number: int = 5) -> list[float]:
     return [tick + 0.0 for tick in ticks if tick <= high + step * 1e-6]
 
 
+def log_ticks(low: float, high: float) -> list[float]:
+    """Give the powers of ten inside a range of positive numbers."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    return [10.0**power for power in range(first, last + 1)]
+
+
 def format_tick(value: float) -> str:
     """Write an axis number shortly: 0.25, 20k."""
     if value != 0 and (abs(value) >= 1e5 or abs(value) < 1e-3):
@@ -66,8 +72,10 @@ def format_tick(value: float) -> str:
 class _Axes:
     """Where a value lies in the picture."""
 
-    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float]) -> None:
-        self.x_range, self.y_range = x_range, y_range
+    def __init__(
+        self, x_range: tuple[float, float], y_range: tuple[float, float], y_log: bool = False
+    ) -> None:
+        self.x_range, self.y_range, self.y_log = x_range, y_range, y_log
 
     def x(self, value: float) -> float:
         low, high = self.x_range
@@ -75,11 +83,13 @@ class _Axes:
 
     def y(self, value: float) -> float:
         low, high = self.y_range
+        if self.y_log:
+            low, high, value = (math.log10(v) for v in (low, high, max(value, low)))
         return HEIGHT - BOTTOM - (value - low) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     def frame(self, x_label: str, y_label: str) -> str:
         parts = []
-        for tick in nice_ticks(*self.y_range):
+        for tick in log_ticks(*self.y_range) if self.y_log else nice_ticks(*self.y_range):
             y = self.y(tick)
             parts.append(
                 f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
@@ -112,7 +122,10 @@ def chart(
     y_label: str,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
+    y_log: bool = False,
     diagonal: bool = False,
+    chosen: float | None = None,
+    key: str = '',
     note: str = '',
 ) -> str:
     """Draw lines as a figure with title, legend and note.
@@ -124,7 +137,10 @@ def chart(
         y_label: Of the axis.
         x_range: Ends of the axis; those of the data by default.
         y_range: Ends of the axis; those of the data, with a margin, by default.
+        y_log: Logarithmic axis; ``y_range`` must be given, smaller values lie on its floor.
         diagonal: Draw the line y = x.
+        chosen: Draw an upright line at this x.
+        key: Identifier of the figure, for scripts.
         note: Below the picture.
 
     Returns:
@@ -134,7 +150,7 @@ def chart(
     y_range = y_range or _range([entry.y for entry in series], 0.05)
     if x_range is None or y_range is None:
         return empty_chart(title, 'There are no numbers to draw.')
-    axes = _Axes(x_range, y_range)
+    axes = _Axes(x_range, y_range, y_log)
     parts = [axes.frame(x_label, y_label)]
     if diagonal:
         ends = max(x_range[0], y_range[0]), min(x_range[1], y_range[1])
@@ -142,9 +158,15 @@ def chart(
         parts.append(
             f'<line class="diagonal" x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
         )
+    if chosen is not None:
+        x = axes.x(chosen)
+        parts.append(
+            f'<line class="chosen" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+        )
     for index, entry in enumerate(series):
         parts.append(_line(axes, entry, index))
     described = f'{title}: {y_label} over {x_label}'
+    identity = f' id="{html.escape(key)}"' if key else ''
     legend = ''.join(
         '<li><svg class="key" viewBox="0 0 26 10" aria-hidden="true">'
         f'<line class="line s{index % 8}"{_dash(index)} x1="0" x2="26" y1="5" y2="5"/></svg>'
@@ -153,13 +175,23 @@ def chart(
         if entry.name
     )
     return (
-        f'<figure class="chart"><figcaption>{html.escape(title)}</figcaption>'
+        f'<figure class="chart"{identity}><figcaption>{html.escape(title)}</figcaption>'
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(described)}">'
         f'{"".join(parts)}</svg>'
         + (f'<ul class="legend">{legend}</ul>' if legend else '')
         + (f'<p class="note">{html.escape(note)}</p>' if note else '')
         + '</figure>'
     )
+
+
+def line_path(
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+) -> str:
+    """Give what a chart with these ranges draws for a line, as the ``d`` of an SVG path."""
+    return _path(_Axes(x_range, y_range), x, y)
 
 
 def empty_chart(title: str, reason: str) -> str:
@@ -175,11 +207,7 @@ def _dash(index: int) -> str:
     return f' stroke-dasharray="{pattern}"' if pattern else ''
 
 
-def _line(axes: _Axes, entry: Series, index: int) -> str:
-    x, y = np.asarray(entry.x, float), np.asarray(entry.y, float)
-    colour = f's{index % 8}'
-    if entry.steps:
-        x, y = np.repeat(x, 2)[1:-1], np.repeat(y, 2)
+def _path(axes: _Axes, x: Sequence[float], y: Sequence[float]) -> str:
     path, pen_down = [], False
     for px, py in zip(x, y, strict=True):
         if not (math.isfinite(px) and math.isfinite(py)):
@@ -188,16 +216,23 @@ def _line(axes: _Axes, entry: Series, index: int) -> str:
         py = min(max(py, axes.y_range[0]), axes.y_range[1])
         path.append(f'{"L" if pen_down else "M"}{axes.x(px):.1f} {axes.y(py):.1f}')
         pen_down = True
+    return ' '.join(path)
+
+
+def _line(axes: _Axes, entry: Series, index: int) -> str:
+    x, y = np.asarray(entry.x, float), np.asarray(entry.y, float)
+    colour = f's{index % 8}'
+    if entry.steps:
+        x, y = np.repeat(x, 2)[1:-1], np.repeat(y, 2)
+    path = _path(axes, x, y)
     if not path:
         return ''
     parts = []
     if entry.steps:
         floor = axes.y(axes.y_range[0])
-        closed = (
-            f'{" ".join(path)} L{axes.x(x[-1]):.1f} {floor:.1f} L{axes.x(x[0]):.1f} {floor:.1f}'
-        )
+        closed = f'{path} L{axes.x(x[-1]):.1f} {floor:.1f} L{axes.x(x[0]):.1f} {floor:.1f}'
         parts.append(f'<path class="area {colour}" d="{closed} Z"/>')
-    parts.append(f'<path class="line {colour}"{_dash(index)} d="{" ".join(path)}"/>')
+    parts.append(f'<path class="line {colour}"{_dash(index)} d="{path}"/>')
     if entry.marks is not None:
         for px, py, radius in zip(x, y, entry.marks, strict=True):
             if math.isfinite(px) and math.isfinite(py):

@@ -3,6 +3,7 @@
 import base64
 import html
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,17 @@ def choose_cases(priority: np.ndarray, errors: np.ndarray, number: int) -> list[
     return [index for index in by_priority if index in set(chosen)]
 
 
-def gallery(archive: CaseArchive, max_cases: int = 60) -> str:
+def gallery_cases(archive: CaseArchive, max_cases: int) -> list[int]:
+    """Give the indices of the cases to show, the most uncertain first; see ``choose_cases``."""
+    return choose_cases(review_priority(archive), case_errors(archive), max_cases)
+
+
+def gallery(archive: CaseArchive, chosen: Sequence[int]) -> str:
     """Give the section's content: a legend, a choice of order, one article per case.
 
     Args:
         archive: The case records.
-        max_cases: At most so many cases are shown.
+        chosen: Indices of the cases to show; their articles are called ``case-<index>``.
 
     Returns:
         HTML. Without scripts the cases stand in the order of review.
@@ -76,7 +82,6 @@ def gallery(archive: CaseArchive, max_cases: int = 60) -> str:
     if not archive.cases:
         return '<p class="missing">There are no cases.</p>'
     priority, errors = review_priority(archive), case_errors(archive)
-    chosen = choose_cases(priority, errors, max_cases)
     options = ''.join(f'<option value="{key}">{label}</option>' for key, label in _SORTS)
     articles = ''.join(
         _article(archive, index, place + 1, float(priority[index]), float(errors[index]))
@@ -155,7 +160,7 @@ def _article(archive: CaseArchive, index: int, place: int, priority: float, erro
         else ''
     )
     return (
-        f'<article class="case"{data}><h3><span class="place">{place}</span> '
+        f'<article class="case" id="case-{index}"{data}><h3><span class="place">{place}</span> '
         f'{html.escape(title)}{who} {_badges(case)}</h3>'
         f'{_pictures(archive, index, title)}'
         f'<div class="facts">{_class_facts(archive, case)}{_mask_facts(case)}</div></article>'

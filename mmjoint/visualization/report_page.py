@@ -61,6 +61,7 @@ svg .label { fill: var(--ink); font-size: 13px; }
 svg .grid { stroke: var(--rule); stroke-width: 1; }
 svg .axis { stroke: var(--quiet); stroke-width: 1; }
 svg .diagonal { stroke: var(--quiet); stroke-width: 1.2; stroke-dasharray: 5 4; }
+svg .chosen { stroke: var(--ink); stroke-width: 1.2; stroke-dasharray: 1 3; }
 svg .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 svg .mark, svg .area { stroke: none; }
 svg .area { opacity: .16; }
@@ -80,6 +81,14 @@ svg .area { opacity: .16; }
 .ramp { display: inline-block; width: 120px; height: 12px; vertical-align: -1px;
   border-radius: 2px; }
 select { font: inherit; padding: .25rem .5rem; max-width: 100%; }
+.controls { background: var(--panel); border-radius: 8px; padding: .4rem .9rem; margin: .8rem 0; }
+.controls input { width: min(24rem, 100%); vertical-align: middle; accent-color: var(--c0); }
+.controls output { display: inline-block; min-width: 3.5rem; font-weight: 650; }
+.list { max-height: 27rem; overflow: auto; background: var(--panel); border-radius: 8px;
+  padding: .5rem .9rem; }
+.list th, .list td { padding-right: .6rem; white-space: nowrap; font-size: .88rem; }
+.list caption { white-space: normal; }
+.list thead th { position: sticky; top: -.5rem; background: var(--panel); }
 #cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr));
   gap: 16px; }
 .case { background: var(--panel); border-radius: 8px; padding: .8rem; break-inside: avoid; }
@@ -114,7 +123,8 @@ footer { color: var(--quiet); font-size: .85rem; margin: 3rem auto 2rem; }
   --quiet: #444; --rule: #bbb; --good: #d9efe4; --bad: #f9ddd2; --bad-ink: #9a2b00;
   --c0: #0b5fa5; --c1: #b24a00; --c2: #00735a; --c3: #7a3e9d; --c4: #8a6500; --c5: #a3195b;
   --c6: #3d4b59; --c7: #0d7d8c; }
-  body { font-size: 10.5pt; } nav, .sorting { display: none; }
+  body { font-size: 10.5pt; } nav, .sorting, .controls { display: none; }
+  .list { max-height: none; overflow: visible; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   .case, .chart, .tiles li { border: 1px solid var(--rule); }
   .charts { grid-template-columns: 1fr 1fr; } #cases { grid-template-columns: 1fr; } }
@@ -133,6 +143,103 @@ _SCRIPT = """
       return parseFloat(b.dataset[key]) - parseFloat(a.dataset[key]);
     }).forEach(function (node) { list.appendChild(node); });
   });
+})();
+(function () {
+  var source = document.getElementById('referral-data');
+  if (!source) { return; }
+  var data = JSON.parse(source.textContent);
+  var select = document.getElementById('referral-order');
+  var slider = document.getElementById('referral-coverage');
+  var rows = document.getElementById('referral-rows');
+  var link = document.getElementById('referral-csv');
+  function say(id, words) { document.getElementById('referral-' + id).textContent = words; }
+  function number(value) { return isFinite(value) ? value.toFixed(3) : 'n/a'; }
+  function mean(cases, values) {
+    var known = cases.filter(function (index) { return values[index] !== null; });
+    return known.reduce(function (sum, index) { return sum + values[index]; }, 0) / known.length;
+  }
+  function count(cases, values) {
+    return cases.filter(function (index) { return values[index] === 1; }).length;
+  }
+  function cell(row, kind, words) {
+    var node = document.createElement(kind);
+    node.textContent = words;
+    row.appendChild(node);
+    return node;
+  }
+  function fill(table) {
+    rows.textContent = '';
+    table.slice(0, data.maxRows).forEach(function (entry) {
+      var row = document.createElement('tr');
+      var head = cell(row, 'th', data.names[entry.index]);
+      head.scope = 'row';
+      if (data.linked.indexOf(entry.index) >= 0) {
+        var anchor = document.createElement('a');
+        anchor.href = '#case-' + entry.index;
+        anchor.textContent = head.textContent;
+        head.textContent = '';
+        head.appendChild(anchor);
+      }
+      cell(row, 'td', data.patients[entry.index]);
+      cell(row, 'td', entry.score);
+      cell(row, 'td', entry.quality);
+      rows.appendChild(row);
+    });
+  }
+  function csv(table, column) {
+    var lines = [['case', 'patient', 'score', column]].concat(table.map(function (entry) {
+      return [data.names[entry.index], data.patients[entry.index], entry.score, entry.quality];
+    }));
+    return lines.map(function (line) {
+      return line.map(function (words) { return '"' + words.replace(/"/g, '""') + '"'; }).join(',');
+    }).join('\\n') + '\\n';
+  }
+  function draw(order, kind, percent) {
+    var figure = document.getElementById(kind.chart);
+    if (!figure || !order.path) { return; }
+    var x = (data.left + percent / 100 * data.width).toFixed(1);
+    figure.querySelector('path.line.s0').setAttribute('d', order.path);
+    figure.querySelector('.legend li').lastChild.textContent = order.name;
+    figure.querySelector('.note').textContent = order.note;
+    var line = figure.querySelector('.chosen');
+    line.setAttribute('x1', x);
+    line.setAttribute('x2', x);
+  }
+  function update() {
+    var order = data.orders[select.value], kind = data.kinds[order.kind];
+    var percent = Number(slider.value), total = order.scores.length;
+    var keys = order.scores.map(function (score) { return score === null ? Infinity : score; });
+    var places = keys.map(function (_, place) { return place; }).sort(function (a, b) {
+      return keys[a] === keys[b] ? a - b : keys[b] > keys[a] ? 1 : -1;
+    });
+    var cases = places.map(function (place) { return order.cases ? order.cases[place] : place; });
+    var sent = total - Math.floor(percent * total / 100);
+    var table = cases.slice(0, sent).map(function (index, position) {
+      var score = order.scores[places[position]];
+      return { index: index, quality: kind.quality[index],
+        score: score === null ? 'not defined' : String(Number(score.toPrecision(4))) };
+    });
+    say('percent', percent + ' %');
+    say('kept', total - sent);
+    say('kept-note', 'of ' + total + ' cases');
+    say('sent', sent);
+    say('sent-note', 'of ' + total + ' cases');
+    say('risk', number(mean(cases.slice(sent), kind.risk)));
+    say('risk-note', kind.riskWords + '; of all cases ' + number(mean(cases, kind.risk)));
+    say('caught', count(cases.slice(0, sent), kind.failed) + ' of ' + count(cases, kind.failed));
+    say('caught-note', kind.failedWords);
+    say('column', kind.column);
+    say('caption', 'Cases to send to a human at a coverage of ' + percent + ' %, the most ' +
+      'uncertain first; score: ' + order.kind + ' ' + order.name);
+    fill(table);
+    link.href = 'data:text/csv;charset=utf-8,' + encodeURIComponent(csv(table, kind.column));
+    draw(order, kind, percent);
+  }
+  document.getElementById('referral-controls').hidden = false;
+  link.parentNode.hidden = false;
+  select.addEventListener('change', update);
+  slider.addEventListener('input', update);
+  update();
 })();
 """
 

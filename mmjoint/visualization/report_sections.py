@@ -4,17 +4,22 @@ import html
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mmjoint.functional.calibration import reliability_curve
 from mmjoint.functional.overlap import confusion_matrix
 from mmjoint.functional.ranking import auroc, auroc_from_histograms, roc_curve
-from mmjoint.functional.uncertainty_scale import uncertainty_upper_bound
+from mmjoint.functional.risk_coverage import (
+    area_under_risk_coverage,
+    excess_area_under_risk_coverage,
+    risk_coverage_curve,
+)
+from mmjoint.functional.uncertainty_scale import primary_measure, uncertainty_upper_bound
 from mmjoint.utils.case_archive import CaseArchive
 from mmjoint.utils.errors import UserError
 
+from .drawing import measure_unit
 from .report_charts import Series, chart, empty_chart
 from .report_statistics import (
     ClassTask,
@@ -22,10 +27,7 @@ from .report_statistics import (
     class_bins,
     class_uncertainty,
     is_wrong,
-    mask_uncertainty,
-    mean_dice,
     pixel_calibration,
-    referral_curve,
 )
 from .train_log import Curve, read_train_log
 
@@ -197,15 +199,28 @@ def roc_chart(task: ClassTask | None) -> str:
     )
 
 
-def _reliability(title: str, bins: np.ndarray, what: str, note: str) -> str:
+def _reliability(title: str, bins: np.ndarray, what: str, ece: Estimate | None) -> str:
     curve = reliability_curve(bins)
-    largest = max(curve.count.max(), 1)
-    radii = 2 + 5 * np.sqrt(curve.count / largest)
+    total = max(curve.count.sum(), 1)
+    edges = np.linspace(0, 1, len(curve.count) + 1)
+    note = ''
+    if ece is not None:
+        note = f'Expected calibration error (ECE) {number(ece.value)}'
+        if math.isfinite(ece.low):
+            note += f' ({number(ece.low)} to {number(ece.high)})'
+        note += ': the mean distance of the dots from the dashed line, weighted by the bars. '
+    note += 'On the dashed line probabilities mean what they say; below it they are too high.'
+    right = Series(
+        f'share of right {what} in the bin',
+        curve.confidence,
+        curve.accuracy,
+        marks=np.full(len(curve.count), 3.5),
+    )
     return chart(
-        [Series('', curve.confidence, curve.accuracy, marks=radii)],
+        [right, Series(f'share of all {what} in the bin', edges, curve.count / total, steps=True)],
         title=title,
         x_label='probability of the predicted class',
-        y_label=f'share of right {what}',
+        y_label='share',
         x_range=(0, 1),
         y_range=(0, 1),
         diagonal=True,
@@ -213,22 +228,25 @@ def _reliability(title: str, bins: np.ndarray, what: str, note: str) -> str:
     )
 
 
-def reliability_charts(archive: CaseArchive, task: ClassTask | None) -> str:
-    """Draw the reliability curves of the image class and of the pixels."""
+def reliability_charts(
+    archive: CaseArchive, task: ClassTask | None, overall: Sequence[Estimate] = ()
+) -> str:
+    """Draw the reliability diagrams of the image class and of the pixels.
+
+    Args:
+        archive: The case records.
+        task: The image-level predictions.
+        overall: Their estimates; the calibration error among them is told in words.
+    """
     charts = []
     if task is not None:
-        note = 'On the dashed line probabilities mean what they say. Larger dots: more cases.'
+        ece = next((entry for entry in overall if entry.key == 'cls/ECE'), None)
         charts.append(
-            _reliability('Reliability of the image class', class_bins(task), 'cases', note)
+            _reliability('Reliability of the image class', class_bins(task), 'cases', ece)
         )
     pixels = pixel_calibration(archive)
     if pixels is not None:
-        bins, ece = pixels
-        note = (
-            f'Expected calibration error {number(ece.value)} '
-            f'({number(ece.low)} to {number(ece.high)}). Larger dots: more pixels.'
-        )
-        charts.append(_reliability('Reliability of the pixels', bins, 'pixels', note))
+        charts.append(_reliability('Reliability of the pixels', pixels[0], 'pixels', pixels[1]))
     return ''.join(charts) or empty_chart(
         'Reliability', 'Neither class probabilities nor mask logits were recorded with labels.'
     )
@@ -237,17 +255,15 @@ def reliability_charts(archive: CaseArchive, task: ClassTask | None) -> str:
 def uncertainty_charts(archive: CaseArchive) -> str:
     """Draw histograms of the uncertainty of right and of wrong predictions."""
     charts = []
-    for name, histograms in archive.tables.items():
-        measure = name.removeprefix('uncertainty/')
-        if measure == name:
-            continue
-        right, wrong = histograms.sum(0)
+    for measure, (right, wrong) in _pixel_histograms(archive).items():
         upper = archive.info['uncertainty_bounds'][measure]
         area = auroc_from_histograms(wrong, right)
         note = f'{right.sum():,.0f} right and {wrong.sum():,.0f} wrong pixels. '
         note += _auroc_words(area)
         charts.append(
-            _histogram_chart(f'{_words(measure)} of the pixels', right, wrong, upper, note)
+            _histogram_chart(
+                f'{_words(measure)} of the pixels', right, wrong, upper, measure, note, y_log=True
+            )
         )
     found = [(class_uncertainty(case), is_wrong(case)) for case in archive.cases]
     known = [(*entry, wrong) for entry, wrong in found if entry is not None and wrong is not None]
@@ -264,9 +280,54 @@ def uncertainty_charts(archive: CaseArchive) -> str:
         note = f'{(~wrong).sum()} right and {wrong.sum()} wrong cases. '
         note += _auroc_words(auroc(values, wrong))
         charts.append(
-            _histogram_chart(f'{_words(measure)} of the image class', *counts, upper, note)
+            _histogram_chart(f'{_words(measure)} of the image class', *counts, upper, measure, note)
         )
     return ''.join(charts) or empty_chart('Uncertainty', 'No uncertainty was recorded with labels.')
+
+
+def pixel_risk_chart(archive: CaseArchive, metrics: dict[str, float]) -> str:
+    """Draw risk against coverage of the pixels, from the histograms of right and wrong ones.
+
+    Args:
+        archive: The case records.
+        metrics: What the test run measured; its AURC over finer steps counts where it is there.
+    """
+    title = 'Risk and coverage of the pixels'
+    found = {name: parts for name, parts in _pixel_histograms(archive).items() if parts.any()}
+    if not found:
+        return empty_chart(title, 'It needs pixels with labels and with uncertainty.')
+    series, areas = [], []
+    for measure, (right, wrong) in found.items():
+        counts = right + wrong
+        curve = risk_coverage_curve(counts, wrong)
+        # Inside the first bin the order is not known, so the risk is the same from 0 on.
+        coverage = np.concatenate([[0.0], curve.coverage])
+        risk = np.concatenate([curve.risk[:1], curve.risk])
+        series.append(Series(_words(measure), coverage, risk))
+        oracle = [right.sum(), wrong.sum()], [0.0, wrong.sum()]
+        area = metrics.get(f'seg/AURC.{measure}', area_under_risk_coverage(counts, wrong))
+        excess = metrics.get(
+            f'seg/E-AURC.{measure}', excess_area_under_risk_coverage(counts, wrong, *oracle)
+        )
+        areas.append(f'{_words(measure)} {number(area, 4)} ({number(excess, 4)})')
+    right, wrong = (float(part.sum()) for part in next(iter(found.values())))
+    rate = wrong / (right + wrong)
+    # The best order keeps the right pixels first; behind them the risk rises along a bent line.
+    best = np.concatenate([[0.0], np.linspace(1 - rate, 1, 41)])
+    best_risk = np.divide(best - (1 - rate), best, out=np.zeros_like(best), where=best > 0)
+    series = series[:6]
+    series.append(Series('best order', best, np.maximum(best_risk, 0)))
+    series.append(Series('random order', [0, 1], [rate, rate]))
+    top = max(float(np.max(entry.y)) for entry in series)
+    return chart(
+        series,
+        title=title,
+        x_label='share of the pixels that are kept, the most certain first',
+        y_label='share of wrong pixels among them',
+        x_range=(0, 1),
+        y_range=(0, 1.05 * top or 1.0),
+        note=f'AURC (E-AURC): {"; ".join(areas)}. A random order has {number(rate, 4)}.',
+    )
 
 
 def _auroc_words(area: float) -> str:
@@ -275,8 +336,26 @@ def _auroc_words(area: float) -> str:
     return f'Uncertainty tells wrong from right with AUROC {area:.3f} (0.5 is chance).'
 
 
+def _pixel_histograms(archive: CaseArchive) -> dict[str, np.ndarray]:
+    """Give (right, wrong) pixels ``(2, bins)`` of each measure, the preferred measure first."""
+    found = {
+        name.removeprefix('uncertainty/'): histograms.sum(0).astype(float)
+        for name, histograms in archive.tables.items()
+        if name.startswith('uncertainty/')
+    }
+    first = primary_measure(list(found))
+    return dict(sorted(found.items(), key=lambda entry: entry[0] != first))
+
+
 def _histogram_chart(
-    title: str, right: np.ndarray, wrong: np.ndarray, upper: float, note: str
+    title: str,
+    right: np.ndarray,
+    wrong: np.ndarray,
+    upper: float,
+    measure: str,
+    note: str,
+    *,
+    y_log: bool = False,
 ) -> str:
     edges = np.linspace(0, upper, len(right) + 1)
     shares = [counts / counts.sum() if counts.sum() else None for counts in (right, wrong)]
@@ -286,53 +365,17 @@ def _histogram_chart(
         if share is not None
     ]
     top = max((float(entry.y.max()) for entry in series), default=1.0)
+    unit = measure_unit(measure)
     return chart(
         series,
         title=title[:1].upper() + title[1:],
-        x_label='uncertainty',
+        x_label=f'uncertainty, {unit}' if unit else 'uncertainty',
         y_label='share of the right / the wrong',
         x_range=(0, upper),
-        y_range=(0, 1.05 * top),
+        # Most pixels are certain: only a logarithmic axis shows the others beside them.
+        y_range=(1e-4, 1.0) if y_log else (0, 1.05 * top),
+        y_log=y_log,
         note=note,
-    )
-
-
-def referral_parts(archive: CaseArchive) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Give (name, share sent, quality of the rest) of the class and of the mask."""
-    parts = []
-    rows: list[tuple[str, Any]] = [
-        ('accuracy, by uncertainty of the class', (class_uncertainty, _rightness)),
-        ('mean Dice, by uncertainty of the mask', (mask_uncertainty, mean_dice)),
-    ]
-    for name, (uncertainty_of, quality_of) in rows:
-        found = [(uncertainty_of(case), quality_of(case)) for case in archive.cases]
-        known = [(entry[1], q) for entry, q in found if entry is not None and not math.isnan(q)]
-        if len(known) >= 2:
-            uncertainty, quality = np.array(known, float).T
-            parts.append((name, *referral_curve(quality, uncertainty)))
-    return parts
-
-
-def _rightness(case: dict[str, Any]) -> float:
-    wrong = is_wrong(case)
-    return math.nan if wrong is None else 1.0 - wrong
-
-
-def referral_chart(archive: CaseArchive) -> str:
-    """Draw what is gained by sending the most uncertain cases to a human."""
-    parts = referral_parts(archive)
-    if not parts:
-        return empty_chart('Referral', 'It needs cases with labels and with uncertainty.')
-    kept = [(name, share[share <= 0.8], rest[share <= 0.8]) for name, share, rest in parts]
-    low = min(float(rest.min()) for _, _, rest in kept)
-    return chart(
-        [Series(*entry) for entry in kept],
-        title='Referring the most uncertain cases',
-        x_label='share of cases sent to a human',
-        y_label='quality of the rest',
-        x_range=(0, 0.8),
-        y_range=(max(0.0, low - 0.02), 1.002),
-        note='A useful uncertainty makes the lines rise.',
     )
 
 

@@ -329,22 +329,6 @@ def review_priority(archive: CaseArchive) -> np.ndarray:
     return priority
 
 
-def referral_curve(quality: np.ndarray, uncertainty: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give the mean quality of the cases that stay when the most uncertain ones are sent away.
-
-    Args:
-        quality: ``(N,)``: 1 for right and 0 for wrong, or a Dice.
-        uncertainty: ``(N,)``; of equal ones the earlier is sent first.
-
-    Returns:
-        Share of cases sent to a human, 0 to (N-1)/N, and mean quality of the rest, each ``(N,)``.
-    """
-    order = np.argsort(-uncertainty, kind='stable')
-    kept = quality[order][::-1]
-    means = (np.cumsum(kept) / np.arange(1, len(kept) + 1))[::-1]
-    return np.arange(len(kept)) / len(kept), means
-
-
 def _class_ece(labels: np.ndarray, preds: np.ndarray, scores: np.ndarray) -> float:
     confidence = np.clip(scores[np.arange(len(preds)), preds], 0, 1)
     bins = calibration_bins(confidence, preds == labels, num_bins=CLASS_BINS)

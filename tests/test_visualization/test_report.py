@@ -1,6 +1,7 @@
 import base64
 import csv
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -14,7 +15,7 @@ from mmjoint.visualization.report_gallery import choose_cases
 
 from .records import INFO, class_fields, make_archive, make_case
 
-VOID = {'meta', 'img', 'br', 'line', 'circle', 'path'}
+VOID = {'meta', 'img', 'br', 'input', 'line', 'circle', 'path'}
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +76,12 @@ def test_full_report(tmp_path):
         train_log=log,
         info={'checkpoint': 'a/<b>.pth'},
     )
-    for key in ('summary', 'classes', 'masks', 'curves', 'uncertainty', 'gallery', 'training'):
-        assert key in page.ids
+    sections = 'summary classes masks curves uncertainty referral gallery training'
+    assert set(sections.split()) <= set(page.ids)
     assert 'checkpoint a/<b>.pth' in page.text
     assert '4.500' in page.text and 'seg/mIoU n/a' in page.text
     assert len(page.with_class('case')) == 12
-    assert len(page.with_class('chart')) == 3 + 3 + 2
+    assert len(page.with_class('chart')) == 3 + 3 + 2 + 2
     # Four pictures for each case, one image element each, with a description.
     images = [attributes for tag, attributes in page.tags if tag == 'img']
     assert len(images) == 48 and all(image['alt'] for image in images)
@@ -194,6 +195,155 @@ def test_gallery_is_limited_and_holds_the_worst(tmp_path):
     errors = [float(attributes['data-error']) for attributes in page.with_class('case')]
     assert len(errors) == 6 and max(errors) >= 1
     assert page.with_class('case')[-1]['data-error'] == '1'  # the surest stands last
+
+
+def figure(tmp_path, title):
+    """The figure of the last report with this title."""
+    text = (tmp_path / 'report.html').read_text()
+    (found,) = re.findall(
+        rf'<figure class="chart"[^>]*><figcaption>{title}</figcaption>.*?</figure>', text
+    )
+    return found
+
+
+def test_reliability_diagram(tmp_path):
+    archive = make_archive(4)
+    bins = np.zeros((3, 15))
+    bins[:, 10], bins[:, 14] = (30, 21.0, 15), (10, 9.7, 9)
+    archive.tables['calibration'] = np.stack([bins] + [np.zeros_like(bins)] * 3)
+    report(tmp_path, archive)
+    drawn = figure(tmp_path, 'Reliability of the pixels')
+    # Dots at (0.7, 0.5) and (0.97, 0.9), the axes reach from 58 to 406 and from 256 to 12.
+    dots = re.findall(r'cx="([\d.]+)" cy="([\d.]+)"', drawn)
+    assert [(float(x), float(y)) for x, y in dots] == [
+        (pytest.approx(58 + 348 * 0.7, abs=0.1), pytest.approx(134)),
+        (pytest.approx(58 + 348 * 0.97, abs=0.1), pytest.approx(256 - 244 * 0.9, abs=0.1)),
+    ]
+    (bars,) = re.findall(r'class="line s1"[^>]* d="([^"]+)"', drawn)
+    heights = [256 - float(y) for y in re.findall(r' ([\d.]+)(?: |$)', bars)]
+    assert max(heights) == pytest.approx(244 * 0.75, abs=0.1)  # 30 of 40 pixels
+    assert 'class="diagonal"' in drawn and 'share of all pixels in the bin' in drawn
+    ece = (abs(15 - 21) + abs(9 - 9.7)) / 40
+    assert f'(ECE) {ece:.3f}' in drawn
+    assert '(ECE)' in figure(tmp_path, 'Reliability of the image class')
+
+
+def test_risk_and_coverage_of_the_pixels(tmp_path):
+    archive = make_archive(1)
+    counts = np.zeros((1, 2, 50), np.int64)
+    counts[0, :, 0], counts[0, :, 30] = (60, 0), (20, 20)
+    archive.tables['uncertainty/vacuity'] = counts
+    report(tmp_path, archive)
+    drawn = figure(tmp_path, 'Risk and coverage of the pixels')
+    (path,) = re.findall(r'class="line s0" d="([^"]+)"', drawn)
+    # No error up to a coverage of 0.6, 20 of 100 at 1; the axis ends 5 % above that.
+    top = 256 - 244 / 1.05
+    assert path == f'M58.0 256.0 L266.8 256.0 L406.0 {top:.1f}'
+    # 60 pixels without risk, then (j / 2) / (60 + j) for the j-th of 40.
+    area = sum(j / 2 / (60 + j) for j in range(1, 41)) / 100
+    best = sum(j / (80 + j) for j in range(1, 21)) / 100
+    assert f'vacuity {area:.4f} ({area - best:.4f}). A random order has 0.2000.' in drawn
+    # The metric of the test run gathers pixels in finer steps.
+    report(tmp_path, archive, {'seg/AURC.vacuity': 0.0123})
+    assert f'vacuity 0.0123 ({area - best:.4f})' in figure(
+        tmp_path, 'Risk and coverage of the pixels'
+    )
+
+
+def table_rows(tmp_path, identifier):
+    text = (tmp_path / 'report.html').read_text()
+    (body,) = re.findall(rf'<tbody id="{identifier}">(.*?)</tbody>', text)
+    return [re.findall(r'<t[hd][^>]*>(.*?)</t[hd]>', row) for row in body.split('</tr>')[:-1]]
+
+
+def test_cases_to_refer_without_scripts(tmp_path):
+    page = report(tmp_path, make_archive(20), max_cases=6)
+    assert 'Coverage: the model keeps' in page.text
+    (controls,) = [a for _, a in page.tags if a.get('id') == 'referral-controls']
+    assert 'hidden' in controls  # a script shows them
+    rows = table_rows(tmp_path, 'referral-rows')
+    # Dice is 1 - 0.5 i / 20: below 0.8 from the ninth case on.
+    assert [re.sub('<.*?>', '', row[0]) for row in rows] == ['c19', 'c18', 'c17', 'c16']
+    assert rows[0] == ['<a href="#case-19">c19</a>', 'p19', '0.86', '0.525 (failed)']
+    assert {address[1:] for address in page.addresses if address.startswith('#case-')} <= set(
+        page.ids
+    )
+    kept = np.mean([0.5 * i / 20 for i in range(16)])
+    assert (
+        f'The model keeps 16 of 20 cases To a human 4 of 20 cases Risk of what it keeps {kept:.3f}'
+        in (page.text)
+    )
+    assert 'Failed cases sent to the human 4 of 11 mean Dice below 0.8' in page.text
+    assert 'mean Dice of the other 90 %' in page.text
+
+
+def test_threshold_of_failure_is_stated(tmp_path):
+    page = report(tmp_path, make_archive(20), failure_dice=0.6)
+    assert 'Failed cases sent to the human 3 of 3 mean Dice below 0.6' in page.text
+    assert '3 of 20 cases failed (mean Dice below 0.6)' in page.text
+
+
+def test_curves_of_the_cases(tmp_path):
+    report(tmp_path, make_archive(20, seed=1))
+    drawn = figure(tmp_path, 'Risk and coverage of the cases: mask')
+    assert 'id="risk-mask"' in drawn and 'class="chosen"' in drawn
+    # Uncertainty rises with the risk here, so the order is the best one.
+    risks = np.cumsum([0.5 * i / 20 for i in range(20)]) / np.arange(1, 21)
+    assert f'(AURC) {risks.mean():.3f}' in drawn and 'so 0.000 is too much' in drawn
+    assert 'this one saves 100 %' in drawn
+    assert [name for name in ('best order', 'random order') if name not in drawn] == []
+    assert 'id="risk-class"' in figure(tmp_path, 'Risk and coverage of the cases: class')
+
+
+def test_an_order_worse_than_chance_is_called_so(tmp_path):
+    archive = make_archive(20)
+    for index, case in enumerate(archive.cases):
+        case['seg_uncertainty'] = {'vacuity': {'mean': 0, 'mean_foreground': 1 - index / 20}}
+    report(tmp_path, archive)
+    drawn = figure(tmp_path, 'Risk and coverage of the cases: mask')
+    assert 'This one is worse than random.' in drawn
+
+
+def test_scores_are_compared_and_the_test_run_counts(tmp_path):
+    archive = make_archive(20)
+    for index, case in enumerate(archive.cases):
+        case['seg_uncertainty']['vacuity'] |= {'patch_max': float(index % 2)}
+    page = report(tmp_path, archive)
+    places = [page.text.index(f'vacuity {name}') for name in ('mean of the', 'highest patch')]
+    assert places == sorted(places)
+    assert '* as the test run measured it, with other settings' not in page.text
+    page = report(tmp_path, archive, {'seg/failure_AUROC.vacuity.patch_max': 0.4321})
+    assert '0.432 *' in page.text
+    assert '* as the test run measured it, with other settings' in page.text
+
+
+def test_data_of_the_script(tmp_path):
+    archive = make_archive(6)
+    archive.cases[2]['patient_id'] = '</script><b>'
+    archive.cases[3]['seg_uncertainty']['vacuity']['mean_foreground'] = None
+    archive.cases[4]['seg_uncertainty'] = None
+    report(tmp_path, archive)
+    text = (tmp_path / 'report.html').read_text()
+    (source,) = re.findall(r'id="referral-data">(.*?)</script>', text)
+    data = json.loads(source)
+    assert data['patients'][2] == '</script><b>' and data['names'][0] == 'c00'
+    order = data['orders'][0]
+    assert order['cases'] == [0, 1, 2, 3, 5]
+    assert order['scores'][3] is None
+    known = [score for score in order['scores'] if score is not None]
+    assert known == pytest.approx([0.1 + 0.8 * i / 6 for i in (0, 1, 2, 5)], abs=1e-6)
+    assert data['kinds']['mask']['failed'] == [0, 0, 0, 1, None, 1]
+    assert data['orders'][2]['cases'] is None  # by the class: all of them
+
+
+def test_referral_of_unlabelled_cases(tmp_path):
+    archive = make_archive(10)
+    for case in archive.cases:
+        case |= {'gt_label': None, 'dice': None}
+    page = report(tmp_path, archive)
+    assert len(table_rows(tmp_path, 'referral-rows')) == 2
+    assert 'Risk of what it keeps n/a' in page.text
+    assert page.text.count('It needs cases with a reference.') == 2
 
 
 def test_choose_cases():

@@ -14,7 +14,6 @@ from mmjoint.visualization.report_statistics import (
     patients,
     per_class_estimates,
     pixel_calibration,
-    referral_curve,
     region_estimates,
     review_priority,
 )
@@ -168,9 +167,3 @@ def test_mask_uncertainty_without_foreground_is_that_of_the_image():
     case = make_case(seg_uncertainty={'vacuity': {'mean': 0.3, 'mean_foreground': None}})
     assert mask_uncertainty(case) == ('vacuity', 0.3)
     assert mask_uncertainty(make_case()) is None
-
-
-def test_referral_curve_by_hand():
-    share, rest = referral_curve(np.array([1.0, 0.0, 0.5, 1.0]), np.array([0.1, 0.9, 0.5, 0.2]))
-    assert share.tolist() == [0, 0.25, 0.5, 0.75]
-    assert rest.tolist() == pytest.approx([2.5 / 4, 2.5 / 3, 1.0, 1.0])
