@@ -65,7 +65,8 @@ class TTAViews(BaseTransform):
             if results is None:
                 return None
         image = results['img']
-        self._check(image, results)
+        name = results.get('img_path', 'an image')
+        self._check(image, name)
         plan = ImageViews(views_of(self.views, 2), image.shape[:2], self.shrink)
         pictures = list(plan.bases(image))[1:] if self.fused else list(plan.plain(image))
         seen = [self._packed(picture, results, rest) for picture in pictures]
@@ -73,13 +74,18 @@ class TTAViews(BaseTransform):
             results = transform(results)
             if results is None:
                 return None
+        size = tuple(results['data_samples'].metainfo.get('ori_shape', image.shape))[:2]
+        if size != image.shape[:2]:
+            raise UserError(
+                f'{name}: expected predictions at the size of the image, {image.shape[:2]}, found '
+                f'ori_shape {size}; resize in front of LoadJointAnnotations, as in a test pipeline'
+            )
         if self.fused:  # the image itself has just been packed
             seen.insert(0, results['inputs'].numpy())
         results['data_samples'].set_field(seen, 'view_images')
         return results
 
-    def _check(self, image: np.ndarray, results: dict) -> None:
-        name = results.get('img_path', 'an image')
+    def _check(self, image: np.ndarray, name: str) -> None:
         if image.ndim != 3:
             raise UserError(
                 f"{name}: expected a 2-D image for views of source='image', found an array of the "
@@ -89,11 +95,6 @@ class TTAViews(BaseTransform):
             raise UserError(
                 f'{name}: expected an image of 8 bits to be shrunk, found {image.dtype}; use '
                 "shrink=None or source='inputs'"
-            )
-        original = tuple(results.get('ori_shape', image.shape))[:2]
-        if original != image.shape[:2]:
-            raise UserError(
-                f'{name}: expected an image of its ori_shape {original}, found {image.shape[:2]}'
             )
 
     @staticmethod
