@@ -1,0 +1,444 @@
+"""Predict images with a trained model: what ``tools/infer.py`` does, from Python."""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.infer import BaseInferencer
+from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
+from torch import Tensor, nn
+
+from mmjoint.datasets.transforms.loading import read_image
+from mmjoint.engine.checkpoint import load_weights, read_checkpoint
+from mmjoint.models.uncertainty import UncertaintyEstimator
+from mmjoint.registry import DATASETS, INFERENCERS, MODELS, TRANSFORMS
+from mmjoint.structures import JointDataSample, SampleList
+from mmjoint.utils.errors import UserError
+
+from .config import building, load_config
+from .uncertainty import adapt_pipeline, build_estimator, choose_uq
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
+VOLUME_SUFFIXES = ('.nii', '.nii.gz')
+PathOrArray = str | Path | np.ndarray
+Observer = Callable[[JointDataSample, int, Tensor], None]
+
+_LOADER, _ANNOTATIONS = 'LoadJointImage', 'LoadJointAnnotations'
+_RESIZERS = {'PillowResize': 'size', 'Resize': 'scale'}
+_AHEAD = 2  # images that wait, ready for the network
+# What can be wrong with one image alone; anything else is a fault of the program.
+IMAGE_ERRORS = (UserError, RuntimeError, ValueError, MemoryError)
+
+
+class ImagePrediction(NamedTuple):
+    """An image and what was predicted for it.
+
+    Attributes:
+        index: Its place among the inputs, from 0.
+        image: uint8 ``(H, W, 3)``, RGB, as it was read.
+        sample: The prediction, on the CPU, at the size of the image.
+    """
+
+    index: int
+    image: np.ndarray
+    sample: JointDataSample
+
+
+@INFERENCERS.register_module()
+class JointInferencer(BaseInferencer):
+    """Predict images that stand in no data set, with or without a measure of uncertainty.
+
+    The images go through the config's test pipeline, from which only the reading of annotations is
+    left out, and the predictions come back at the size of the images. A background thread reads
+    the next images while the network works on one.
+
+    .. code:: python
+
+        inferencer = JointInferencer(config, checkpoint, uq='mc_dropout')
+        for sample in inferencer(['a.jpg', 'b.jpg']):
+            sample.pred_sem_seg.data                          # (1, H, W) class ids
+            sample.seg_logits.data.softmax(0)                 # (C, H, W) mean probabilities
+            sample.seg_uncertainty.predictive_entropy         # (1, H, W) nats
+
+    Args:
+        config: A config file, or a loaded config. Of it ``model`` and the pipeline of
+            ``test_dataloader`` are used.
+        checkpoint: The model's weights. Several are the members of an ensemble, which
+            ``uq='ensemble'`` needs.
+        uq: Name of an estimator of uncertainty, ``dict(type=NAME, ...)`` with its settings, or
+            None for the config's own (``uq``); without one the model predicts by itself.
+        device: Such as ``cuda:1`` or ``cpu``. The first accelerator, if there is one, by default.
+        batch_size: Images of one size that the network sees at once. Estimators take images one
+            by one and batch their passes instead.
+        input_size: ``(width, height)`` of the network's input, in place of what the pipeline
+            resizes to. A pipeline that does not resize, because the set was resized when it was
+            prepared, gets a bilinear resizing.
+
+    Raises:
+        UserError: If the config, the checkpoint, the estimator or the device is wrong.
+    """
+
+    def __init__(
+        self,
+        config: str | Path | Config,
+        checkpoint: str | Path | Sequence[str | Path],
+        uq: str | Mapping[str, Any] | None = None,
+        *,
+        device: str | None = None,
+        batch_size: int = 1,
+        input_size: tuple[int, int] | None = None,
+    ) -> None:
+        cfg = config if isinstance(config, Config) else load_config(str(config))
+        self.where = str(cfg.filename or 'config')
+        if batch_size < 1:
+            raise UserError(f'batch_size: expected a number >= 1, found {batch_size}')
+        if input_size is not None and not all(length >= 1 for length in input_size):
+            raise UserError(f'input_size: expected width and height >= 1, found {input_size}')
+        options = dict(uq) if isinstance(uq, Mapping) else {}
+        self.uq = choose_uq(cfg, options.pop('type', None) if options else uq, options)
+        """Settings of the estimator, or None."""
+        self.batch_size = batch_size
+        self.input_size = None if input_size is None else tuple(input_size)
+        self.dataset_meta = _dataset_meta(cfg)
+        """Names and colours of the classes, as far as the config's test set tells them."""
+        self.checkpoint_meta: dict[str, Any] = {}
+        """``meta`` of the (first) checkpoint."""
+        single = isinstance(checkpoint, str | Path)
+        super().__init__(
+            cfg,
+            [str(path) for path in ([checkpoint] if single else checkpoint)],
+            _check_device(device),
+            scope='mmjoint',
+            show_progress=False,
+        )
+
+    def __call__(self, images: PathOrArray | Iterable[PathOrArray]) -> SampleList:
+        """Predict images.
+
+        Args:
+            images: A path, a folder (its images, sorted by name), an array, or several of them.
+                Arrays are uint8: RGB ``(H, W, 3)``, RGBA (alpha is dropped) or grey ``(H, W)``.
+
+        Returns:
+            One sample per image, on the CPU, with the fields of :class:`JointDataSample` that the
+            model (or the estimator) fills. All are kept in memory: for many large images go
+            through :meth:`iterate`.
+
+        Raises:
+            UserError: If there is no image, or one cannot be read.
+        """
+        return [prediction.sample for prediction in self.iterate(images)]
+
+    def iterate(
+        self,
+        images: PathOrArray | Iterable[PathOrArray],
+        *,
+        observer: Observer | None = None,
+        on_error: Callable[[int, Exception], None] | None = None,
+    ) -> Iterator[ImagePrediction]:
+        """Predict images one after the other, holding only a few of them.
+
+        Args:
+            images: See :meth:`__call__`.
+            observer: Called with each pass: the sample (``sample_idx`` in its metainfo is the
+                image's number), the number of the pass from 0, and the pixel probabilities
+                ``(C, H, W)``. A model without an estimator makes one pass.
+            on_error: Called with the number of an image that cannot be read or predicted and the
+                error, in place of raising it.
+
+        Yields:
+            Predictions in the order of the images; those that failed are left out.
+        """
+        inputs = self._inputs_to_list(images)
+        estimator = self.model if isinstance(self.model, UncertaintyEstimator) else None
+        if estimator is not None:
+            estimator.observer = observer
+        try:
+            for batch in self.preprocess(inputs, self.batch_size, on_error=on_error):
+                numbers, pictures, packed = zip(*batch, strict=True)
+                try:
+                    samples = self.forward(self.collate_fn(packed))
+                except IMAGE_ERRORS as error:
+                    if on_error is None:
+                        raise
+                    for number in numbers:
+                        on_error(number, error)
+                    continue
+                for number, picture, sample in zip(numbers, pictures, samples, strict=True):
+                    if estimator is None and observer is not None and 'seg_logits' in sample:
+                        observer(sample, 0, sample.seg_logits.data.softmax(0))
+                    yield ImagePrediction(number, picture, sample.cpu())
+        finally:
+            if estimator is not None:
+                estimator.observer = None
+
+    def preprocess(
+        self,
+        inputs: Sequence[PathOrArray],
+        batch_size: int = 1,
+        *,
+        on_error: Callable[[int, Exception], None] | None = None,
+    ) -> Iterator[list[tuple[int, np.ndarray, dict]]]:
+        """Read images in the background and give them in batches of one size.
+
+        Yields:
+            Lists of number, image and what the pipeline made of it.
+        """
+        batch: list[tuple[int, np.ndarray, dict]] = []
+        for number, outcome in self._read_ahead(inputs, batch_size + _AHEAD):
+            if isinstance(outcome, Exception):
+                if on_error is None or not isinstance(outcome, IMAGE_ERRORS):
+                    raise outcome
+                on_error(number, outcome)
+                continue
+            image, packed = outcome
+            if batch and packed['inputs'].shape != batch[0][2]['inputs'].shape:
+                yield batch
+                batch = []
+            batch.append((number, image, packed))
+            if len(batch) == batch_size:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def visualize(self, inputs: Sequence[np.ndarray], preds: SampleList) -> list[np.ndarray]:
+        """Draw images with their predictions as rows of panels.
+
+        Args:
+            inputs: uint8 ``(H, W, 3)``, RGB, at the size of the predictions.
+            preds: Their samples; a ``gt_sem_seg`` in them is drawn too.
+
+        Returns:
+            Pictures, uint8 ``(h, w, 3)`` each.
+        """
+        if self.visualizer is None:
+            # Only here are matplotlib's figures needed.
+            from mmjoint.visualization import JointVisualizer
+
+            self.visualizer = JointVisualizer(name='inferencer', with_errors=True)
+            self.visualizer.dataset_meta = self.dataset_meta
+        pictures = []
+        for image, sample in zip(inputs, preds, strict=True):
+            if 'seg_logits' in sample:
+                num_classes = len(sample.seg_logits.data)
+                self.visualizer.probability_classes = range(1, num_classes)
+            name = Path(sample.metainfo.get('img_path') or '').name
+            pictures.append(self.visualizer.draw(image, sample, caption=name))
+        return pictures
+
+    def postprocess(
+        self, preds: SampleList, visualization: Any = None, return_datasample: bool = True
+    ) -> SampleList:
+        """Give the samples as they are; the arguments are those of mmengine's inferencers."""
+        return preds
+
+    def _inputs_to_list(self, images: PathOrArray | Iterable[PathOrArray]) -> list[PathOrArray]:
+        images = [images] if isinstance(images, PathOrArray) else list(images)
+        inputs: list[PathOrArray] = []
+        for image in images:
+            if isinstance(image, str | Path) and Path(image).is_dir():
+                inputs += find_images(Path(image))
+            else:
+                inputs.append(image)
+        if not inputs:
+            raise UserError('expected at least one image, found an empty list')
+        return inputs
+
+    def _read_ahead(self, inputs: Sequence[PathOrArray], ahead: int) -> Iterator[tuple[int, Any]]:
+        """Give each image's number with what was read of it, or with the error that arose."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix='images')
+        waiting: list[Any] = []
+        try:
+            for number in range(len(inputs) + ahead):
+                if number < len(inputs):
+                    waiting.append(pool.submit(self._read, number, inputs[number]))
+                if number >= ahead:
+                    task = waiting.pop(0)
+                    error = task.exception()
+                    yield number - ahead, task.result() if error is None else error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, number: int, source: PathOrArray) -> tuple[np.ndarray, dict]:
+        if isinstance(source, np.ndarray):
+            path, image = f'image {number}', _as_image(source, number)
+        else:
+            path = str(source)
+            if path.lower().endswith(VOLUME_SUFFIXES):
+                raise UserError(f'{path}: {NO_VOLUMES}')
+            image = read_image(path)
+        packed = self.pipeline(
+            dict(
+                img_path=path,
+                img=image,
+                img_shape=image.shape[:2],
+                ori_shape=image.shape[:2],
+                sample_idx=number,
+                classes=self.dataset_meta['classes'],
+                seg_fields=[],
+            )
+        )
+        return image, packed
+
+    def _init_model(self, cfg: Config, weights: list[str], device: str) -> nn.Module:
+        if cfg.get('model') is None:
+            raise UserError(f'{self.where}: model is missing; pass the config of a model')
+        name = None if self.uq is None else self.uq['type']
+        if len(weights) > 1 and name not in ('ensemble', 'Ensemble'):
+            raise UserError(
+                f'expected one checkpoint, found {len(weights)}; several are the members of an '
+                'ensemble, which the estimator ensemble takes'
+            )
+        model = self._build_model(cfg)
+        checkpoint = read_checkpoint(weights[0])
+        self.checkpoint_meta = dict(checkpoint.get('meta') or {})
+        load_weights(model, checkpoint, weights[0], strict=True)
+        model.to(device).eval()
+        if self.uq is None:
+            return model
+        return build_estimator(self.uq, model).to(device)
+
+    def _build_model(self, cfg: Config) -> nn.Module:
+        with (
+            warnings.catch_warnings(),
+            DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmjoint'),
+            building(cfg),
+        ):
+            # mmcv says that it was installed without its compiled operators: none is used.
+            message = 'Fail to import ``MultiScaleDeformableAttention``'
+            warnings.filterwarnings('ignore', message=message)
+            return MODELS.build(cfg.model)
+
+    def _init_pipeline(self, cfg: Config) -> Compose:
+        pipeline = _test_set(cfg).get('pipeline')
+        if not pipeline:
+            raise UserError(
+                f'{self.where}: test_dataloader.dataset.pipeline is missing; images are prepared '
+                'as it says'
+            )
+        if _name(pipeline[0]) != _LOADER:
+            raise UserError(
+                f'{self.where}: test_dataloader.dataset.pipeline: expected {_LOADER} at its start, '
+                f'found {_name(pipeline[0])}; only such images can be predicted from files'
+            )
+        if self.input_size is not None:
+            pipeline = _resized(pipeline, self.input_size)
+        pipeline = adapt_pipeline(pipeline, self.uq)
+        with building(cfg):
+            return Compose(
+                [
+                    TRANSFORMS.build(transform) if isinstance(transform, Mapping) else transform
+                    for transform in pipeline
+                    if _name(transform) not in (_LOADER, _ANNOTATIONS)
+                ]
+            )
+
+    def _init_collate(self, cfg: Config) -> Callable:
+        return pseudo_collate
+
+    def _init_visualizer(self, cfg: Config) -> Visualizer | None:
+        return None  # made when it is first asked for, and never one of mmengine's global ones
+
+
+NO_VOLUMES = 'NIfTI volumes cannot be predicted from files in this version; give 2-D images'
+
+
+def find_images(
+    folder: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES, recursive: bool = False
+) -> list[Path]:
+    """List the images of a folder, sorted by path; hidden files are none.
+
+    Args:
+        folder: An existing folder.
+        suffixes: Lower case, with a dot. Upper case letters of a file's name make no difference.
+        recursive: Also look into its folders.
+
+    Raises:
+        UserError: If there is none.
+    """
+    files = [path for path in folder.glob('**/*' if recursive else '*') if path.is_file()]
+    found = sorted(
+        path
+        for path in files
+        if path.name.lower().endswith(tuple(suffixes)) and not path.name.startswith('.')
+    )
+    if found:
+        return found
+    if any(path.name.lower().endswith(VOLUME_SUFFIXES) for path in files):
+        raise UserError(f'{folder}: {NO_VOLUMES}')
+    below = '' if recursive else ' (folders in it are not looked into)'
+    what = f'{len(files)} other files' if files else 'no file'
+    raise UserError(f'{folder}: expected images ({" ".join(suffixes)}), found {what}{below}')
+
+
+def _as_image(array: np.ndarray, number: int) -> np.ndarray:
+    """Check an array and give it as RGB ``(H, W, 3)``."""
+    wanted = 'uint8, RGB (H, W, 3) or grey (H, W)'
+    if array.dtype != np.uint8 or array.size == 0:
+        raise UserError(f'image {number}: expected {wanted}, found {array.dtype} {array.shape}')
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    if array.ndim != 3 or array.shape[2] not in (3, 4):
+        raise UserError(f'image {number}: expected {wanted}, found the shape {array.shape}')
+    return np.ascontiguousarray(array[..., :3])
+
+
+def _check_device(device: str | None) -> str:
+    if device is None:
+        return get_device()
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).split('\n')[0].split('. ')[0]
+        raise UserError(f'device {device}: cannot be used here: {reason}') from error
+    return device
+
+
+def _test_set(cfg: Config) -> Mapping[str, Any]:
+    """Give the config of the test set, from within whatever wraps it."""
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
+        dataset = dataset['dataset']
+    return dataset
+
+
+def _dataset_meta(cfg: Config) -> dict[str, Any]:
+    """Give names and colours of the classes without reading the data set, which need not exist."""
+    dataset = _test_set(cfg)
+    kind = dataset.get('type')
+    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+    meta = {'classes': (), 'cls_classes': (), 'palette': []}
+    meta.update(getattr(kind, 'METAINFO', {}))
+    meta.update(dataset.get('metainfo') or {})
+    return meta
+
+
+def _name(transform: Mapping[str, Any] | Any) -> str:
+    kind = transform.get('type') if isinstance(transform, Mapping) else type(transform)
+    return kind.rpartition('.')[2] if isinstance(kind, str) else kind.__name__
+
+
+def _resized(
+    pipeline: Sequence[Mapping[str, Any]], size: tuple[int, int]
+) -> list[Mapping[str, Any]]:
+    """Let a pipeline resize to another size; put a resizing behind its loader if it has none."""
+    if not any(_name(transform) in _RESIZERS for transform in pipeline):
+        return [pipeline[0], dict(type='mmcv.Resize', scale=size), *pipeline[1:]]
+    return [
+        {**transform, _RESIZERS[_name(transform)]: size}
+        if _name(transform) in _RESIZERS
+        else transform
+        for transform in pipeline
+    ]
