@@ -108,7 +108,7 @@ class _Axes:
             f'<line class="axis" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{bottom}" y2="{bottom}"/>'
             f'<text class="label" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 7}" '
             f'text-anchor="middle">{html.escape(x_label)}</text>'
-            f'<text class="label" transform="translate(13 {middle:.0f}) rotate(-90)" '
+            f'<text class="label" transform="translate(11 {middle:.0f}) rotate(-90)" '
             f'text-anchor="middle">{html.escape(y_label)}</text>'
         )
         return ''.join(parts)
