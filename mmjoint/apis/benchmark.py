@@ -26,6 +26,7 @@ from .checks import quiet_logging
 from .config import building
 from .measuring import PeakMemory, Stopwatch, device_name
 from .synthetic import synthetic_batch
+from .uncertainty import build_estimator, choose_uq
 
 
 @dataclass(kw_only=True)
@@ -44,6 +45,9 @@ class BenchmarkOptions:
         amp: Whether to run with automatic mixed precision (bfloat16 on CPUs).
         progress: Share of the training that schedules take as finished.
         seed: Seed of weights and made-up input.
+        uq: Name of an estimator of the uncertainty, put around the model in mode ``infer``.
+        uq_options: Its settings, ``dict(num_samples=20, fused=False)``.
+        ori_shape: Size that the predictions for made-up input are brought to; its own by default.
     """
 
     mode: Literal['train', 'infer'] = 'train'
@@ -56,6 +60,9 @@ class BenchmarkOptions:
     amp: bool = False
     progress: float = 0.5
     seed: int = 0
+    uq: str | None = None
+    uq_options: dict[str, Any] | None = None
+    ori_shape: Sequence[int] | None = None
 
 
 def run_benchmark(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
@@ -90,6 +97,10 @@ def _measure(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
     set_train_progress(model, options.progress)
     batches = _batches(cfg, options)
     training = options.mode == 'train'
+    uq = None if training else choose_uq(cfg, options.uq, options.uq_options)
+    if uq is not None:
+        # The estimator takes its model as it predicts: in evaluation mode.
+        model = build_estimator(uq, model.eval())
     step = _TrainStep(cfg, model, options) if training else _InferStep(model, options)
     watch = Stopwatch(device)
     memory = PeakMemory(device)
@@ -107,6 +118,7 @@ def _measure(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
     return dict(
         config=str(cfg.filename) if cfg.filename else None,
         mode=options.mode,
+        uq=uq,
         input='synthetic' if options.synthetic else 'data',
         input_shape=list(shape),
         iters=options.iters,
@@ -178,6 +190,8 @@ def _batches(cfg: Config, options: BenchmarkOptions) -> Iterator[dict]:
     if options.synthetic is not None:
         size = options.batch_size or (loader or {}).get('batch_size', 1)
         batch = synthetic_batch(cfg, options.synthetic, size, options.seed)
+        for sample in batch['data_samples'] if options.ori_shape else ():
+            sample.set_metainfo(dict(ori_shape=tuple(options.ori_shape)))
         return _repeat(batch)
     if not loader:
         raise UserError(f'{cfg.filename}: expected the key {key}, found none; pass --synthetic H W')
@@ -264,6 +278,11 @@ def _check(options: BenchmarkOptions) -> None:
         raise UserError(f'--warmup: expected a number >= 0, found {options.warmup}')
     if not 0 <= options.progress <= 1:
         raise UserError(f'--progress: expected a number in [0, 1], found {options.progress}')
+    if options.mode == 'train' and options.uq is not None:
+        raise UserError('--uq: measures predictions; pass --mode infer')
+    shape = options.ori_shape
+    if shape is not None and len(shape) != len(options.synthetic or ()):
+        raise UserError(f'--ori-shape: expected as many axes as --synthetic, found {list(shape)}')
     shape = options.synthetic
     if shape is not None and (len(shape) not in (2, 3) or min(shape) < 1):
         raise UserError(f'--synthetic: expected H W or D H W, all >= 1, found {list(shape)}')

@@ -14,7 +14,7 @@ from mmjoint.utils.errors import UserError
 def synthetic_batch(
     cfg: Config, shape: Sequence[int], batch_size: int, seed: int = 0
 ) -> dict[str, list]:
-    """Make a batch of noise images with random labels, as a data loader gives it.
+    """Make a batch of noise images with random labels of the set's tasks, as a loader gives it.
 
     Args:
         cfg: Config, whose data set tells the numbers of classes.
@@ -34,13 +34,15 @@ def synthetic_batch(
             image = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=generator)
         else:
             image = torch.randn(1, *shape, generator=generator)
-        seg_map = torch.randint(0, num_classes, (1, *shape), generator=generator)
         metainfo = dict(
             img_path=f'synthetic {number}', sample_idx=number, ori_shape=shape, img_shape=shape
         )
         sample = JointDataSample(metainfo=metainfo)
-        sample.gt_sem_seg = (PixelData if len(shape) == 2 else VolumeData)(data=seg_map)
-        sample.set_gt_label(number % num_cls_classes)
+        if num_classes:
+            seg_map = torch.randint(0, num_classes, (1, *shape), generator=generator)
+            sample.gt_sem_seg = (PixelData if len(shape) == 2 else VolumeData)(data=seg_map)
+        if num_cls_classes:
+            sample.set_gt_label(number % num_cls_classes)
         inputs.append(image)
         samples.append(sample)
     return dict(inputs=inputs, data_samples=samples)
@@ -53,9 +55,9 @@ def _num_classes(cfg: Config) -> tuple[int, int]:
             dataset = dataset['dataset']
         kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
         meta = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-        if meta.get('classes') and meta.get('cls_classes'):
-            return len(meta['classes']), len(meta['cls_classes'])
+        if meta.get('classes') or meta.get('cls_classes'):
+            return len(meta.get('classes') or ()), len(meta.get('cls_classes') or ())
     raise UserError(
-        f'{cfg.filename}: expected a dataset whose METAINFO has classes and cls_classes, which '
+        f'{cfg.filename}: expected a dataset whose METAINFO has classes or cls_classes, which '
         'tell what labels to make up, found none'
     )

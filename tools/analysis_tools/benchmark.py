@@ -36,6 +36,21 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         '--progress', type=float, default=0.5, help='share of the training taken as finished'
     )
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--uq', metavar='NAME', help='with this uncertainty estimator (infer)')
+    parser.add_argument(
+        '--uq-options',
+        nargs='+',
+        action=OptionsAction,
+        metavar='KEY=VALUE',
+        help="the estimator's settings: num_samples=20 fused=False",
+    )
+    parser.add_argument(
+        '--ori-shape',
+        nargs='+',
+        type=int,
+        metavar='N',
+        help='size that predictions for made-up input are brought to',
+    )
     parser.add_argument('--out', help='JSON file to write')
     parser.add_argument('--cfg-options', nargs='+', action=OptionsAction, metavar='KEY=VALUE')
     return parser.parse_args(argv)

@@ -98,6 +98,8 @@ class _Call:
         self.result: Any = None
         self.leaves: list[_Leaf] = []
         self.split: _Split | None = None
+        self.is_join = False  # joins maps along the channels
+        self.is_seen = True  # whether anything but split convolutions looks at the joined maps
 
 
 class Recording:
@@ -179,11 +181,6 @@ class _Mode(TorchFunctionMode):
             return _CONSTANT
         return self.known.get(tensor)
 
-    def join(self, function: Callable, args: tuple, kwargs: dict, result: Any) -> None:
-        """Remember which maps a varying result joins along the channels."""
-        if function is torch.cat and (args[1:] or (kwargs.get('dim', 0),))[0] == 1:
-            self.joined[result] = tuple(args[0] if args else kwargs['tensors'])
-
     def __torch_function__(
         self, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict | None = None
     ) -> Any:
@@ -232,14 +229,27 @@ class _Record(_Mode):
                 versions.append((tensor, origin, tensor._version))
         result = self._split(entry, args, kwargs)
         if result is None:
+            self._see(tensors)
             result = entry.function(*args, **kwargs)
-            self.join(entry.function, args, kwargs, result)
+            self._join(entry, args, kwargs, result)
         for tensor, origin, version in versions:
             if tensor._version != version:
                 self._written(origin)
         for tensor in _tensors(result):
             self._count(tensor)
         return result
+
+    def _join(self, entry: _Call, args: tuple, kwargs: dict, result: Any) -> None:
+        """Remember which maps a varying result joins along the channels."""
+        if entry.function is torch.cat and (args[1:] or (kwargs.get('dim', 0),))[0] == 1:
+            entry.is_join, entry.is_seen = True, False
+            maps = _joined_maps(args, kwargs)
+            self.joined[result] = maps, [each._version for each in maps], entry
+
+    def _see(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            if tensor in self.joined:
+                self.joined[tensor][2].is_seen = True
 
     def _written(self, origin: _Origin) -> None:
         if not origin.calls:
@@ -267,8 +277,10 @@ class _Record(_Mode):
         if entry.function not in _CONVOLUTIONS:
             return None
         joined, weight, own = _convolution(args, kwargs)
-        maps = self.joined.get(joined)
-        if maps is None or own.get('groups', 1) != 1:
+        if joined not in self.joined or own.get('groups', 1) != 1:
+            return None
+        maps, versions, _ = self.joined[joined]
+        if versions != [each._version for each in maps]:
             return None
         varying = tuple(i for i, each in enumerate(maps) if self.origin(each) is None)
         if len(varying) == len(maps):
@@ -285,6 +297,7 @@ class _Record(_Mode):
 
     def finish(self, result: Any) -> None:
         """Keep fixed results of the whole, and check that nothing kept was changed later."""
+        self._see(_tensors(result))
         for tensor in _tensors(result):
             origin = self.origin(tensor)
             if origin is not None:
@@ -312,8 +325,16 @@ class _Repeat(_Mode):
             return _joined_result(entry, self.joined[joined], own)
         if self.num_passes > 1:
             args, kwargs = _map((args, kwargs), Tensor, self.stack)
-        result = function(*args, **kwargs)
-        self.join(function, args, kwargs, result)
+        if not entry.is_join:
+            return function(*args, **kwargs)
+        maps = _joined_maps(args, kwargs)
+        if entry.is_seen:
+            result = function(*args, **kwargs)
+        else:  # only convolutions that are taken apart follow
+            channels = sum(each.shape[1] for each in maps)
+            shape = (maps[0].shape[0], channels, *maps[0].shape[2:])
+            result = maps[0].new_empty(()).expand(shape)
+        self.joined[result] = maps
         return result
 
     def _give(self, leaf: _Leaf) -> Tensor:
@@ -329,6 +350,10 @@ class _Repeat(_Mode):
         if tensor.shape[0] == 1:
             return tensor.expand(self.num_passes, *tensor.shape[1:])
         return tensor.repeat(self.num_passes, *[1] * (tensor.dim() - 1))
+
+
+def _joined_maps(args: tuple, kwargs: dict) -> tuple[Tensor, ...]:
+    return tuple(args[0] if args else kwargs['tensors'])
 
 
 def _convolution(args: tuple, kwargs: dict) -> tuple[Tensor, Tensor, dict]:

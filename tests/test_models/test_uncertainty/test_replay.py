@@ -101,7 +101,28 @@ class Split(Net):
         return self.fourth(torch.cat((varying, fixed, varying.abs()), 1))
 
 
+class SeenTwice(Split):
+    """The joined maps go into a convolution and elsewhere."""
+
+    def forward(self, x):
+        fixed = self.first(x)
+        joined = torch.cat([fixed, self.drop(fixed), fixed], 1)
+        return self.fourth(joined) + joined[:, 3:6].mean(dim=(2, 3), keepdim=True)
+
+
+class ChangedParts(Split):
+    """A part changes after it was joined, so the join must be taken as it was."""
+
+    def forward(self, x):
+        fixed = self.first(x)
+        varying = self.drop(fixed)
+        joined = torch.cat([fixed, varying, fixed], 1)
+        varying.zero_()
+        return self.fourth(joined)
+
+
 NETS = [Plain, InPlaceFixed, InPlaceVarying, ChangedAfterwards, Canvas, Windows, Chunks, Split]
+NETS += [SeenTwice, ChangedParts]
 
 
 def masks_of(kind, number):
