@@ -7,10 +7,7 @@ _base_ = [
 ]
 # Where neither image nor prediction has a lesion, Dice is 1.
 val_evaluator = dict(
-    metrics=[
-        dict(type='SegmentationMetric', measures=('Dice', 'IoU'), empty_dice=1.0),
-        dict(type='CalibrationMetric', task='seg'),
-    ],
+    metrics=[dict(type='SegmentationMetric', measures=('Dice', 'IoU'), empty_dice=1.0)],
 )
 test_evaluator = dict(
     metrics=[

@@ -26,6 +26,8 @@ _FURTHER_KEYS = {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'sync_bn',
+    'uq',
+    'uq_options',
 }
 KNOWN_KEYS = _RUNNER_KEYS | _FURTHER_KEYS
 
@@ -210,10 +212,10 @@ def _check_loop(loop: Any, where: str) -> None:
         "exactly one of the keys 'type' and 'by_epoch'",
         dict(loop),
     )
-    lengths = [key for key in ('max_epochs', 'max_iters') if key in loop]
-    for key in [*lengths, 'val_interval']:
-        value = loop.get(key, 1)
-        _require(_is_int(value, 1), f'{where}.{key}', 'an integer >= 1', value)
+    for key in ('max_epochs', 'max_iters', 'val_interval', 'val_per_epoch'):
+        is_off = key == 'val_per_epoch' and loop.get(key) is None
+        if key in loop and not is_off:
+            _require(_is_int(loop[key], 1), f'{where}.{key}', 'an integer >= 1', loop[key])
 
 
 def _check_section(section: Any, key: str, section_registry: Registry, where: str) -> None:

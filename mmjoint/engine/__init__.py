@@ -4,12 +4,13 @@ from . import hooks
 from .checkpoint import read_checkpoint, write_checkpoint
 from .loops import JointEpochBasedTrainLoop, JointIterBasedTrainLoop
 from .runner import JointRunner
-from .schedulers import PolyAfterLR
+from .schedulers import PlateauLR, PolyAfterLR
 
 __all__ = [
     'JointEpochBasedTrainLoop',
     'JointIterBasedTrainLoop',
     'JointRunner',
+    'PlateauLR',
     'PolyAfterLR',
     'hooks',
     'read_checkpoint',

@@ -1,11 +1,19 @@
 """Learning-rate schedulers that mmengine lacks."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 from mmengine.optim import BaseOptimWrapper
-from mmengine.optim.scheduler.param_scheduler import INF, _ParamScheduler
+from mmengine.optim.scheduler.param_scheduler import (
+    INF,
+    ReduceOnPlateauParamScheduler,
+    _ParamScheduler,
+)
 from torch.optim import Optimizer
 
 from mmjoint.functional.schedules import poly_after
 from mmjoint.registry import PARAM_SCHEDULERS
+from mmjoint.utils.errors import UserError
 
 
 @PARAM_SCHEDULERS.register_module()
@@ -98,3 +106,71 @@ class PolyAfterLR(_ParamScheduler):
             )
             for base in self.base_values
         ]
+
+
+@PARAM_SCHEDULERS.register_module()
+class PlateauLR(ReduceOnPlateauParamScheduler):
+    """Lower the learning rate when a validation result has stopped to improve.
+
+    It counts validations, wherever in training they lie: after more than ``patience`` of them in a
+    row without an improvement the rate of every parameter group is multiplied by ``factor``.
+    mmengine's ``ReduceOnPlateauLR``, with a misspelt option or ``monitor`` as the user's error.
+
+    Args:
+        optimizer: Wrapped optimizer or optimizer.
+        monitor: Key of the result, as ``seg/Dice.lesion``.
+        rule: Whether it improves when ``'greater'`` or ``'less'``.
+        factor: Factor of the rate, below 1.
+        patience: Validations without an improvement that are put up with.
+        threshold: What counts as an improvement: relative to the best result so far.
+        min_lr: Floor of the learning rate. Steps of less than 1e-8 are not taken.
+        begin: First epoch (from 0) in which validations count.
+        end: Epoch from which on they do not.
+        last_step: Index of the last step, -1 for a fresh start.
+        by_epoch: Must be ``True``; here because mmengine's runner asks for it.
+        verbose: Log every change.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer | BaseOptimWrapper,
+        monitor: str,
+        rule: Literal['greater', 'less'] = 'greater',
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        min_lr: float = 0.0,
+        begin: int = 0,
+        end: int = INF,
+        last_step: int = -1,
+        by_epoch: bool = True,
+        verbose: bool = False,
+    ) -> None:
+        super().__init__(
+            optimizer,
+            param_name='lr',
+            monitor=monitor,
+            rule=rule,
+            factor=factor,
+            patience=patience,
+            threshold=threshold,
+            min_value=min_lr,
+            begin=begin,
+            end=end,
+            last_step=last_step,
+            by_epoch=by_epoch,
+            verbose=verbose,
+        )
+
+    def step(self, metrics: Mapping[str, float] | None = None) -> None:
+        """Take a validation's results into account; without any, count an epoch.
+
+        Raises:
+            UserError: If ``monitor`` is not among the results.
+        """
+        if metrics is not None and self.monitor not in metrics:
+            raise UserError(
+                f'PlateauLR: param_scheduler.monitor={self.monitor} is not among the results '
+                f'({", ".join(metrics)})'
+            )
+        super().step(metrics)

@@ -37,14 +37,14 @@ def main(argv: list[str] | None = None) -> None:
     if Path(args.target).exists() and not args.overwrite:
         raise UserError(f'{args.target}: exists already; pass --overwrite to replace it')
     converter = CONVERTERS[args.method]
-    official = read_official(args.source)
+    official, metadata = read_official(args.source, converter.metadata)
     state = converter.convert(official)
     cfg = Config.fromfile(args.config or ROOT / converter.config)
     cfg.merge_from_dict(converter.options(official))
     init_default_scope('mmjoint')
     model = MODELS.build(cfg.model)
     check_fit(model, state, args.source)
-    meta = {'converted_from': Path(args.source).name, 'method': args.method}
+    meta = {**metadata, 'converted_from': Path(args.source).name, 'method': args.method}
     with atomic_path(args.target) as temporary:
         torch.save({'state_dict': state, 'meta': meta}, temporary)
     print(f'{args.target}: {len(state)} tensors of {len(official)} in {args.source}')

@@ -13,12 +13,11 @@ optim_wrapper = dict(
 )
 param_scheduler = [
     dict(
-        type='ReduceOnPlateauLR',
+        type='PlateauLR',
         monitor='seg/Dice.lesion',
         rule='greater',
         factor=0.1,
         patience=5,
         threshold=1e-4,
-        threshold_rule='rel',
     )
 ]

@@ -1,7 +1,9 @@
 from .common import Converter, check_fit, read_official
+from .mc_unet import MC_UNET_CONVERTER
 from .uml import UML_CONVERTER, UML_PAPER_CONVERTER
 
 CONVERTERS: dict[str, Converter] = {
+    'mc_unet': MC_UNET_CONVERTER,
     'uml': UML_CONVERTER,
     'uml-paper': UML_PAPER_CONVERTER,
 }

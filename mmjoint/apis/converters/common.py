@@ -1,7 +1,7 @@
 """Turn the checkpoints of the methods' authors into ours, key by key."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ class Converter:
         dropped: Regular expression of keys that have no counterpart here.
         options: Gives the entries of ``--cfg-options`` that the official weights imply, such as
             the number of classes.
+        metadata: Names of entries that hold plain values in place of a tensor.
     """
 
     config: str
     rules: tuple[Rule, ...]
     dropped: str
     options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
+    metadata: tuple[str, ...] = ()
 
     def rename(self, key: str) -> str | None:
         """Our name of an official key; None for a key that is dropped.
@@ -70,8 +72,17 @@ def shifted(template: str, *, base: int, step: int = 1) -> Callable[[re.Match[st
     return replace
 
 
-def read_official(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of an official checkpoint.
+def read_official(
+    path: str | Path, metadata: Collection[str] = ()
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read an official checkpoint.
+
+    Args:
+        path: The file.
+        metadata: Names of entries among the tensors that hold plain values.
+
+    Returns:
+        The tensors by name, and those of the entries in ``metadata`` that the file has.
 
     Raises:
         UserError: The file is missing, unreadable or holds no tensors by name.
@@ -88,9 +99,17 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     for name in ('state_dict', 'model', 'net'):
         if isinstance(stored, dict) and isinstance(stored.get(name), dict):
             stored = stored[name]
-    if not isinstance(stored, dict) or not all(isinstance(v, Tensor) for v in stored.values()):
+    if not isinstance(stored, dict):
         raise UserError(f'{path}: expected tensors by name, found {type(stored).__name__}')
-    return stored
+    found = {key: stored[key] for key in metadata if key in stored}
+    tensors = {key: value for key, value in stored.items() if key not in found}
+    for key, value in tensors.items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f'{path}: expected tensors by name, found {type(value).__name__} under {key}; '
+                'check the method name and the checkpoint'
+            )
+    return tensors, found
 
 
 def check_fit(model: nn.Module, state: Mapping[str, Tensor], source: str | Path) -> None:
