@@ -26,6 +26,16 @@ from .running import (
     prepare_config,
     use_deterministic_settings,
 )
+from .temperatures import doubts, with_temperatures
+from .uncertainty import (
+    adapt_dataset,
+    adapt_metrics,
+    add_uq_arguments,
+    choose_uq,
+    place_estimator,
+    settings_of,
+    uq_from_args,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,7 +50,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar='NAME',
         help='compute and print these only: mIoU mDice ASSD AUC ACC F1 ECE ...',
     )
-    parser.add_argument('--uq', metavar='NAME', help='uncertainty method (none to choose yet)')
+    add_uq_arguments(parser)
+    parser.add_argument(
+        '--temperature',
+        metavar='FILE',
+        help='scale the probabilities by what tools/calibrate.py has fitted; without --uq and '
+        "the config's uq the estimator is softmax",
+    )
     parser.add_argument('--out', metavar='FILE', help='also write the metrics to this .json file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw every test sample into DIR')
     parser.add_argument(
@@ -55,15 +71,11 @@ def prepare(args: argparse.Namespace) -> Config:
     Raises:
         UserError: If there is a mistake in it.
     """
-    if args.uq is not None:
-        raise UserError(
-            f'--uq {args.uq}: no uncertainty method can be chosen at test time in this version; '
-            'leave --uq out, a model that measures its uncertainty itself does so without it'
-        )
     if args.out is not None and Path(args.out).suffix != '.json':
         raise UserError(f'--out {args.out}: expected a name that ends in .json')
     cfg = prepare_config(args, training=False)
     read_checkpoint(args.checkpoint)
+    _choose_estimator(cfg, args)
     if args.eval is not None:
         with building(cfg):
             resolve_names(build_metrics(cfg.test_evaluator), args.eval)
@@ -76,6 +88,19 @@ def prepare(args: argparse.Namespace) -> Config:
         _add_case_records(cfg)
     cfg.load_from, cfg.resume = None, False
     return cfg
+
+
+def _choose_estimator(cfg: Config, args: argparse.Namespace) -> None:
+    """Write the chosen estimator into the config, and let the data set serve it."""
+    uq = uq_from_args(cfg, args)
+    if args.temperature is not None:
+        uq = with_temperatures(uq or choose_uq(cfg, 'softmax'), args.temperature)
+    cfg.uq = uq
+    if uq is not None:
+        cfg.test_dataloader = {
+            **cfg.test_dataloader,
+            'dataset': adapt_dataset(cfg.test_dataloader.dataset, uq),
+        }
 
 
 def _add_case_records(cfg: Config) -> None:
@@ -105,8 +130,17 @@ def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
     """
     use_deterministic_settings(cfg)
     join_processes(cfg)
+    uq, notes = cfg.get('uq'), []
+    if uq is not None:
+        cfg.test_evaluator, notes = adapt_metrics(cfg.test_evaluator, uq)
     runner = build_runner(cfg)
     runner.load_checkpoint(args.checkpoint, strict=True)
+    place_estimator(runner, uq)
+    for line in notes:
+        runner.logger.info(line)
+    if args.temperature is not None and is_main_process():
+        for line in doubts(uq, args.temperature, args.checkpoint):
+            runner.logger.warning(line)
     with building(cfg):
         evaluator = runner.test_loop.evaluator
     if args.eval is not None:
@@ -133,10 +167,14 @@ def _plain(results: dict[str, float]) -> dict[str, float | None]:
 def _write_results(
     runner: JointRunner, results: dict[str, float], args: argparse.Namespace, case_dir: Path
 ) -> None:
-    plain = _plain(results)
+    plain: dict[str, Any] = _plain(results)
     if args.eval is not None:  # without it the metrics' own tables show the results
         for key, value in plain.items():
             runner.logger.info(f'{key}: {"not defined" if value is None else f"{value:.4f}"}')
+    uq = runner.cfg.get('uq')
+    if uq is not None:
+        plain['uq'] = settings_of(uq)
+        runner.logger.info(f'estimator: {_described(uq)}')
     files = [Path(runner.log_dir) / 'metrics.json']
     if args.out is not None:
         files.append(Path(args.out))
@@ -147,6 +185,12 @@ def _write_results(
         runner.logger.info(f'drawings are in {args.show_dir}')
     if args.report:
         runner.logger.info(f'report is in {_write_report(runner, results, args, case_dir)}')
+
+
+def _described(uq: dict[str, Any]) -> str:
+    settings = settings_of(uq)
+    name = settings.pop('type')
+    return f'{name} ({", ".join(f"{key}={value!r}" for key, value in settings.items())})'
 
 
 def _write_report(
@@ -164,6 +208,7 @@ def _write_report(
         'trained iterations': meta.get('iter'),
         'training seed': meta.get('seed'),
         'model': runner.model_name,
+        'estimator': _described(runner.cfg.uq) if runner.cfg.get('uq') else None,
         'test samples': len(runner.test_dataloader.dataset),
         'date': time.strftime('%Y-%m-%d %H:%M'),
     }
