@@ -185,6 +185,11 @@ BLOCKS = {
         (6, 4),
         ((2, 6, 6, 5),),
     ),
+    'double conv without bias, narrow inside': (
+        lambda *a, **k: DoubleConv(*a, **k, mid_channels=3, bias=False, dropout_at='each'),
+        (6, 4),
+        ((2, 6, 6, 5),),
+    ),
     'up conv': (UpConv, (8, 4), ((2, 8, 3, 4), (2, 4, 6, 8))),
     'up concat': (UpConcat, (8, 4), ((2, 8, 3, 4), (2, 6, 6, 8))),
 }

@@ -4,11 +4,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope, init_default_scope
 
+from mmjoint.apis.converters import CONVERTERS
+from mmjoint.registry import MODELS
 from mmjoint.utils.cli import run_cli
+from tests.test_reference.test_mc_unet_uq_model import config as mc_unet_config
+from tests.test_reference.test_mc_unet_uq_model import official_names as mc_unet_names
 from tests.test_reference.test_uml_networks import build, official_keys, official_names
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmjoint')
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope='module')
@@ -63,6 +75,11 @@ def test_mistakes_end_in_one_line(tool, official, tmp_path, capsys):
         (saved('odd.pth', odd), target, r'checkpoint key head\.weight: .*unknown'),
         (saved('reshaped.pth', reshaped), target, r'cls_head\.fc\.weight has shape \(2, 7\)'),
         (saved('list.pth', [1, 2]), target, r'list\.pth: expected tensors by name, found list'),
+        (
+            saved('extra.pth', {**official, 'epoch': 3}),
+            target,
+            r'extra\.pth: expected tensors by name, found int under epoch',
+        ),
         (garbage, existing, r'existing\.pth: exists already'),
     ]
     for source, destination, message in cases:
@@ -74,3 +91,33 @@ def test_mistakes_end_in_one_line(tool, official, tmp_path, capsys):
     assert not target.exists()
     assert existing.read_bytes() == b'mine'
     assert not list(tmp_path.glob('.*'))
+
+
+@pytest.mark.parametrize('num_outputs', [1, 2])
+@pytest.mark.parametrize('bilinear', [False, True])
+def test_mc_unet_of_any_form(tool, bilinear, num_outputs, tmp_path):
+    """Width, form and head are read from the checkpoint; the list among its tensors is kept."""
+    options = {'model.backbone.base_channels': 4, 'model.backbone.bilinear': bilinear}
+    options |= {'model.decode_head.in_channels': 4, 'model.decode_head.channels': 4}
+    options['model.decode_head.single_logit'] = num_outputs == 1
+    own = MODELS.build(mc_unet_config(options).model).state_dict()
+    rename = CONVERTERS['mc_unet'].rename
+    state = {
+        key: torch.rand(own[rename(key)].shape)
+        if own[rename(key)].dim()
+        else torch.tensor(7)  # a counter
+        for key in mc_unet_names(bilinear)
+    }
+    source, target = tmp_path / 'official.pth', tmp_path / 'ours.pth'
+    torch.save({**state, 'mask_values': [0, 255]}, source)
+    tool.main(['mc_unet', str(source), str(target)])
+    stored = torch.load(target, weights_only=True)
+    assert stored['meta'] == {
+        'mask_values': [0, 255],
+        'converted_from': 'official.pth',
+        'method': 'mc_unet',
+    }
+    assert len(stored['state_dict']) == len(state) == (110 if bilinear else 118)
+    for key, value in state.items():
+        assert torch.equal(stored['state_dict'][rename(key)], value), key
+    assert stored['state_dict']['decode_head.conv_seg.weight'].shape[0] == num_outputs
