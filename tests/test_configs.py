@@ -18,6 +18,7 @@ from mmjoint.registry import (
     MODELS,
     PARAM_SCHEDULERS,
     TRANSFORMS,
+    UNCERTAINTY,
 )
 
 from .test_models.tiny import PARTS, make_samples
@@ -40,20 +41,26 @@ def scope():
 def shrunk(model):
     """The model with its published width brought down to ``WIDTH``."""
     model = copy.deepcopy(model)
-    if model.type == 'JointModel':
-        old = 64
-        model.backbone.update(base_channels=WIDTH, stem_channels=WIDTH)
+    backbone = model.backbone
+    if backbone.type == 'mmseg.SwinTransformer':
+        # Of its 3 heads each gets `WIDTH` channels.
+        old, new = backbone.embed_dims, 3 * WIDTH
+        backbone.update(embed_dims=new, depths=(1, 1, 1, 1))
+    elif backbone.type == 'mmpretrain.ResNet':
+        old, new = 64, WIDTH
+        backbone.update(base_channels=new, stem_channels=new)
     else:
-        old = model.backbone.base_channels
+        old, new = backbone.base_channels, WIDTH
+        backbone.base_channels = new
 
     def scaled(value):
         if isinstance(value, (list, tuple)):
             return tuple(scaled(v) for v in value)
-        return value if value is None else value * WIDTH // old
+        return value if value is None else value * new // old
 
-    for part in PARTS:
-        for key in model.get(part, {}):
-            if key.endswith('channels') and (part, model.type) != ('backbone', 'JointModel'):
+    for part in set(PARTS) - {'backbone'}:
+        for key in model.get(part) or {}:
+            if key.endswith('channels'):
                 model[part][key] = scaled(model[part][key])
     return model
 
@@ -61,7 +68,8 @@ def shrunk(model):
 def num_classes(cfg):
     """Numbers of pixel and image classes; of a lone model file, those that it was written for."""
     if 'train_dataloader' not in cfg:
-        return 3, 2
+        heads = (cfg.model.get(part) for part in ('decode_head', 'cls_head'))
+        return tuple(0 if head is None else head.num_classes for head in heads)
     meta = DATASETS.get(cfg.train_dataloader.dataset.type).METAINFO
     return len(meta['classes']), len(meta['cls_classes'])
 
@@ -88,7 +96,9 @@ def test_one_training_step(name):
     )
     wrapper = build_optim_wrapper(model, copy.deepcopy(settings))
     before = {key: value.clone() for key, value in model.named_parameters()}
-    samples = make_samples(2, (32, 32), num_classes=pixel_classes, num_cls_classes=image_classes)
+    samples = make_samples(
+        2, (32, 32), num_classes=pixel_classes, num_cls_classes=image_classes or 1
+    )
     images = list(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
     log = model.train_step({'inputs': images, 'data_samples': samples}, wrapper)
     assert torch.isfinite(log['loss']) and log['loss'] > 0
@@ -100,7 +110,10 @@ def test_one_training_step(name):
         results = model.eval().test_step({'inputs': images, 'data_samples': samples})
     for sample in results:
         assert sample.pred_sem_seg.data.shape == (1, 32, 32)
-        assert sample.pred_score.shape == (image_classes,)
+        if image_classes:
+            assert sample.pred_score.shape == (image_classes,)
+        else:
+            assert 'pred_score' not in sample
 
 
 @pytest.mark.parametrize('name', FULL)
@@ -121,14 +134,16 @@ def test_everything_else_that_it_names_can_be_built(name):
     assert LOOPS.get(cfg.train_cfg.type)
     for scheduler in cfg.param_scheduler:
         assert PARAM_SCHEDULERS.get(scheduler.type), scheduler.type
+    for uq in [*cfg.get('uq_options', {}), *([cfg.uq.type] if cfg.get('uq') else [])]:
+        assert UNCERTAINTY.get(uq), uq
 
 
 @pytest.mark.parametrize('name', FULL)
 def test_name_follows_the_convention(name):
     """``{algorithm}_{backbone}_{dataset}``: the folder's method first, the data set last."""
     parts = Path(name).stem.split('_')
-    method = Path(name).parts[0]
-    assert parts[0].split('-')[0] == method
+    method = Path(name).parts[0].replace('_', '-')  # `_` stands between fields
+    assert f'{parts[0]}-'.startswith(f'{method}-')
     dataset = load_config(str(ROOT / name)).train_dataloader.dataset.type
     dataset = dataset.removesuffix('Dataset').removesuffix('Joint')
     assert any(dataset.lower() in part for part in parts), f'{name} trains on {dataset}'
