@@ -163,9 +163,12 @@ def test_the_names_of_eval_are_all_listed():
     assert sorted(listed) == sorted(available_names(build_metrics(cfg.test_evaluator)))
 
 
-def test_the_methods_page_lists_all_its_configs():
-    text = (ROOT / 'configs/uml/README.md').read_text(encoding='utf-8')
-    folder = ROOT / 'configs/uml'
+@pytest.mark.parametrize(
+    'method', sorted(p.name for p in (ROOT / 'configs').iterdir() if p.name != '_base_')
+)
+def test_the_methods_page_lists_all_its_configs(method):
+    folder = ROOT / 'configs' / method
+    text = (folder / 'README.md').read_text(encoding='utf-8')
     files = {str(path.relative_to(folder)) for path in folder.glob('**/*.py')}
     assert set(re.findall(r'\]\(([\w/-]+\.py)\)', text)) == files
 
