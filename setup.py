@@ -28,6 +28,7 @@ setup(
         'onedl-mmpretrain>=1.3.6',
         'numpy>=1.26',
         'opencv-python>=4.9',
+        'pillow>=9.1',
         'tensorboard>=2.16',
         'scipy>=1.12',
         'matplotlib>=3.8',

@@ -76,7 +76,9 @@ def read_image(path: Path) -> np.ndarray:
         ) from error
     if data and not _is_cut_off(data, path.suffix.lower()):
         try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+            image = cv2.imdecode(
+                np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+            )
         except cv2.error:
             image = None
         if image is not None:
