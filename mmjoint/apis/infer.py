@@ -1,8 +1,6 @@
 """Predict images from the command line: the program behind ``tools/infer.py``."""
 
 import argparse
-import inspect
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +12,6 @@ from mmengine.config import Config
 from mmengine.utils import ProgressBar
 
 from mmjoint import __version__
-from mmjoint.registry import UNCERTAINTY
 from mmjoint.utils.cli import one_line
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_json
@@ -28,7 +25,8 @@ from .inferencer import (
     JointInferencer,
     find_images,
 )
-from .uncertainty import choose_uq
+from .temperatures import doubts, with_temperatures
+from .uncertainty import add_uq_arguments, choose_uq, same_estimator, settings_of, uq_from_args
 
 TABLE, RECORD = 'predictions.csv', 'infer.json'
 
@@ -79,12 +77,13 @@ def _add_model_arguments(group: Any) -> None:
         metavar='CKPT',
         help='its weights; several are the members of an ensemble',
     )
+    add_uq_arguments(group)
     group.add_argument(
-        '--uq', metavar='NAME', help='estimator of uncertainty: softmax mc_dropout tta ...'
+        '--temperature',
+        metavar='FILE',
+        help='scale the probabilities by what tools/calibrate.py has fitted; without --uq and '
+        "the config's uq the estimator is softmax",
     )
-    group.add_argument('--samples', type=int, metavar='N', help='passes of the estimator')
-    group.add_argument('--seed', type=int, metavar='S', help='seed of the estimator')
-    group.add_argument('--temperature', metavar='FILE', help='.json that tools/calibrate.py wrote')
     group.add_argument(
         '--input-size',
         nargs=2,
@@ -305,65 +304,36 @@ def find_masks(items: Sequence[Item], folder: str, suffix: str) -> list[Path]:
     return masks
 
 
-def estimator_settings(args: argparse.Namespace, cfg: Config) -> dict[str, Any] | None:
+def choose_estimator(args: argparse.Namespace, cfg: Config) -> dict[str, Any] | None:
     """Give the estimator that the command line or the config asks for, with its settings.
+
+    Args:
+        args: The command line. Of several checkpoints the first one stays, the others become
+            ``members``.
+        cfg: The config.
 
     Raises:
         UserError: If there is no such estimator, or an option does not go with it.
     """
-    uq = choose_uq(cfg, args.uq)
-    wanted = {'--samples': args.samples, '--seed': args.seed, '--temperature': args.temperature}
-    given = [option for option, value in wanted.items() if value is not None]
-    if uq is None:
-        if given:
-            raise UserError(f'{given[0]}: needs an estimator of uncertainty; add --uq NAME')
-        return None
-    known = inspect.signature(UNCERTAINTY.get(uq['type']).__init__).parameters
-    settings: dict[str, Any] = {'type': uq['type']}
-    for option, key in (('--samples', 'num_samples'), ('--seed', 'seed')):
-        if option in given:
-            if key not in known:
-                raise UserError(
-                    f'{option} {wanted[option]}: the estimator {uq["type"]} has no such setting; '
-                    'leave it out'
-                )
-            settings[key] = wanted[option]
+    first, *others = args.checkpoint
+    if others:
+        asked = choose_uq(cfg, args.uq)
+        if asked is None or not same_estimator(asked['type'], 'ensemble'):
+            raise UserError(
+                f'--checkpoint: expected one, found {len(args.checkpoint)}; several are the '
+                'members of an ensemble, add --uq ensemble'
+            )
+        args.members = [*others, *(args.members or ())]
+    args.checkpoint = first
+    uq = uq_from_args(cfg, args)
     if args.temperature is not None:
-        settings |= read_temperatures(args.temperature)
-    if args.save_mean_std:
-        settings['keep_std'] = True
-    return settings
-
-
-def read_temperatures(path: str) -> dict[str, float]:
-    """Read the temperatures that were fitted on a validation set.
-
-    Returns:
-        ``seg_temperature`` and ``cls_temperature``, as far as the file has them.
-
-    Raises:
-        UserError: If it has neither, or no number > 0.
-    """
-    try:
-        stored = json.loads(Path(path).read_text(encoding='utf-8'))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f'--temperature {path}: expected a .json file of tools/calibrate.py, found none that '
-            'can be read'
-        ) from error
-    names = ('seg_temperature', 'cls_temperature')
-    found = {
-        name: stored[name]
-        for name in names
-        if isinstance(stored, dict) and stored.get(name) is not None
-    }
-    good = all(isinstance(value, int | float) and value > 0 for value in found.values())
-    if not found or not good:
-        raise UserError(
-            f'--temperature {path}: expected {" or ".join(names)}, a number > 0, found '
-            f'{found or "neither"}; make the file by tools/calibrate.py'
-        )
-    return found
+        uq = with_temperatures(uq or choose_uq(cfg, 'softmax'), args.temperature)
+        for line in doubts(uq, args.temperature, first):
+            print(f'warning: {line}', file=sys.stderr)
+    # An estimator without this setting makes one pass, whose spread is 0.
+    if args.save_mean_std and uq is not None and 'keep_std' in settings_of(uq):
+        uq['keep_std'] = True
+    return uq
 
 
 def output_options(args: argparse.Namespace, checkpoint_meta: dict[str, Any]) -> OutputOptions:
@@ -396,12 +366,9 @@ def run(args: argparse.Namespace) -> None:
     check_out(out, args.inputs, recursive=args.recursive, overwrite=args.overwrite)
     truths = find_masks(items, args.masks, args.mask_suffix) if args.masks else None
     cfg = load_config(args.config, args.cfg_options)
+    uq = choose_estimator(args, cfg)
     inferencer = JointInferencer(
-        cfg,
-        args.checkpoint,
-        estimator_settings(args, cfg),
-        device=args.device,
-        input_size=args.input_size,
+        cfg, args.checkpoint, uq, device=args.device, input_size=args.input_size
     )
     options = output_options(args, inferencer.checkpoint_meta)
     writer = PredictionWriter(out, [item.name for item in items], options, inferencer.dataset_meta)
@@ -447,7 +414,7 @@ def _finish(
             'mmjoint': __version__,
             'date': time.strftime('%Y-%m-%d %H:%M:%S'),
             'arguments': {key: value for key, value in vars(args).items() if key != 'traceback'},
-            'uq': inferencer.uq,
+            'uq': None if inferencer.uq is None else settings_of(inferencer.uq),
             'mask_values': writer.values,
             'classes': list(inferencer.dataset_meta['classes']),
             'predicted': len(writer.rows),

@@ -25,14 +25,15 @@ from mmjoint.structures import JointDataSample, SampleList
 from mmjoint.utils.errors import UserError
 
 from .config import building, load_config
-from .uncertainty import adapt_pipeline, build_estimator, choose_uq
+from .uncertainty import adapt_pipeline, build_estimator, choose_uq, same_estimator
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
 VOLUME_SUFFIXES = ('.nii', '.nii.gz')
 PathOrArray = str | Path | np.ndarray
 Observer = Callable[[JointDataSample, int, Tensor], None]
 
-_LOADER, _ANNOTATIONS = 'LoadJointImage', 'LoadJointAnnotations'
+_LOADER = 'LoadJointImage'
+_READERS = (_LOADER, 'LoadJointAnnotations')
 _RESIZERS = {'PillowResize': 'size', 'Resize': 'scale'}
 _AHEAD = 2  # images that wait, ready for the network
 # What can be wrong with one image alone; anything else is a fault of the program.
@@ -151,7 +152,7 @@ class JointInferencer(BaseInferencer):
             images: See :meth:`__call__`.
             observer: Called with each pass: the sample (``sample_idx`` in its metainfo is the
                 image's number), the number of the pass from 0, and the pixel probabilities
-                ``(C, H, W)``. A model without an estimator makes one pass.
+                ``(C, H, W)``. A prediction that is not made of passes counts as one.
             on_error: Called with the number of an image that cannot be read or predicted and the
                 error, in place of raising it.
 
@@ -159,14 +160,21 @@ class JointInferencer(BaseInferencer):
             Predictions in the order of the images; those that failed are left out.
         """
         inputs = self._inputs_to_list(images)
-        estimator = self.model if isinstance(self.model, UncertaintyEstimator) else None
-        if estimator is not None:
-            estimator.observer = observer
+        seen: set[int] = set()
+
+        def observe(sample: JointDataSample, number: int, probs: Tensor) -> None:
+            seen.add(sample.metainfo['sample_idx'])
+            observer(sample, number, probs)
+
+        if isinstance(self.model, UncertaintyEstimator):
+            self.model.observer = None if observer is None else observe
         try:
             for batch in self.preprocess(inputs, self.batch_size, on_error=on_error):
                 numbers, pictures, packed = zip(*batch, strict=True)
                 try:
                     samples = self.forward(self.collate_fn(packed))
+                except UserError:  # the estimator does not go with the model, whatever the image
+                    raise
                 except IMAGE_ERRORS as error:
                     if on_error is None:
                         raise
@@ -174,12 +182,13 @@ class JointInferencer(BaseInferencer):
                         on_error(number, error)
                     continue
                 for number, picture, sample in zip(numbers, pictures, samples, strict=True):
-                    if estimator is None and observer is not None and 'seg_logits' in sample:
-                        observer(sample, 0, sample.seg_logits.data.softmax(0))
+                    alone = observer is not None and number not in seen
+                    if alone and 'seg_logits' in sample:
+                        observer(sample, 0, sample.seg_logits.data.float().softmax(0))
                     yield ImagePrediction(number, picture, sample.cpu())
         finally:
-            if estimator is not None:
-                estimator.observer = None
+            if isinstance(self.model, UncertaintyEstimator):
+                self.model.observer = None
 
     def preprocess(
         self,
@@ -293,20 +302,24 @@ class JointInferencer(BaseInferencer):
     def _init_model(self, cfg: Config, weights: list[str], device: str) -> nn.Module:
         if cfg.get('model') is None:
             raise UserError(f'{self.where}: model is missing; pass the config of a model')
-        name = None if self.uq is None else self.uq['type']
-        if len(weights) > 1 and name not in ('ensemble', 'Ensemble'):
+        is_ensemble = self.uq is not None and same_estimator(self.uq['type'], 'ensemble')
+        if len(weights) > 1 and not is_ensemble:
             raise UserError(
                 f'expected one checkpoint, found {len(weights)}; several are the members of an '
                 'ensemble, which the estimator ensemble takes'
             )
+        if is_ensemble:
+            self.uq['checkpoints'] = weights[1:] or self.uq.get('checkpoints')
+            if not self.uq['checkpoints']:
+                raise UserError(
+                    'ensemble: expected the checkpoints of all members, found one; give several'
+                )
         model = self._build_model(cfg)
         checkpoint = read_checkpoint(weights[0])
         self.checkpoint_meta = dict(checkpoint.get('meta') or {})
         load_weights(model, checkpoint, weights[0], strict=True)
         model.to(device).eval()
-        if self.uq is None:
-            return model
-        return build_estimator(self.uq, model).to(device)
+        return model if self.uq is None else build_estimator(self.uq, model)
 
     def _build_model(self, cfg: Config) -> nn.Module:
         with (
@@ -333,13 +346,13 @@ class JointInferencer(BaseInferencer):
             )
         if self.input_size is not None:
             pipeline = _resized(pipeline, self.input_size)
-        pipeline = adapt_pipeline(pipeline, self.uq)
+        # Images are read once, by us, so that they are at hand for pictures; masks are not needed.
+        rest = [transform for transform in pipeline if _name(transform) not in _READERS]
         with building(cfg):
             return Compose(
                 [
                     TRANSFORMS.build(transform) if isinstance(transform, Mapping) else transform
-                    for transform in pipeline
-                    if _name(transform) not in (_LOADER, _ANNOTATIONS)
+                    for transform in adapt_pipeline(rest, self.uq)
                 ]
             )
 
