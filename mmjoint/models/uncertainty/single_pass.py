@@ -4,6 +4,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmjoint.functional.dirichlet import predictive_entropy
+from mmjoint.functional.predictive import StreamingProbs
 from mmjoint.registry import UNCERTAINTY
 from mmjoint.structures import JointDataSample, SampleList
 from mmjoint.utils.errors import UserError
@@ -25,6 +26,19 @@ class Softmax(UncertaintyEstimator):
     def passes(self, inputs: Tensor, sample: JointDataSample) -> Iterator[BatchPrediction]:
         """Predict once."""
         yield self.model.infer(inputs)
+
+    def _predict(self, inputs: Tensor, data_samples: SampleList) -> None:
+        for sample, output in zip(data_samples, _one_by_one(self.model.infer(inputs)), strict=True):
+            seg, cls = StreamingProbs(spread=self.spread), StreamingProbs(spread=self.spread)
+            self._take_in(output, sample, seg, cls)
+            self.fill(sample, seg, cls)
+
+
+def _one_by_one(output: BatchPrediction) -> Iterator[BatchPrediction]:
+    """Take a batch apart into batches of one."""
+    size = next(len(part) for part in output if part is not None)
+    for i in range(size):
+        yield BatchPrediction(*(None if part is None else part[i : i + 1] for part in output))
 
 
 @UNCERTAINTY.register_module(name=['Evidential', 'evidential'])
@@ -81,9 +95,9 @@ class Evidential(UncertaintyEstimator):
         yield output
 
     def _predict(self, inputs: Tensor, data_samples: SampleList) -> None:
-        for i, sample in enumerate(data_samples):
-            for output in self.passes(inputs[i : i + 1], sample):
-                self._fill(sample, output)
+        (batch,) = self.passes(inputs, data_samples[0])
+        for sample, output in zip(data_samples, _one_by_one(batch), strict=True):
+            self._fill(sample, output)
 
     def _fill(self, sample: JointDataSample, output: BatchPrediction) -> None:
         one = BatchPrediction(*(None if part is None else part[0] for part in output))
