@@ -173,17 +173,21 @@ class TestTimeAugmentation(UncertaintyEstimator):
             output.seg_logits.float()[..., : view.shape[-2], : view.shape[-1]]
             for view, output in zip(seen, outputs, strict=True)
         ]
-        if self.spread or self.observer is not None:
-            maps = (
-                self._map(plan, member, one)
-                for member, one in zip(plan.members, logits, strict=True)
-            )
-            for number, probs in enumerate(maps):
-                seg.update(probs)
-                if self.observer is not None:
-                    self.observer(sample, number, probs)
-        else:
+        if self.fused and logits[0].shape[1] == 2:
+            # Their difference is enough, with half the work.
+            logits = [one[:, 1:] - one[:, :1] for one in logits]
+        if not self.spread and self.observer is None:
             seg.update(self._mean(plan, logits))
+            return
+        for number, (member, one) in enumerate(zip(plan.members, logits, strict=True)):
+            if self.fused and not member.shrunk and self.observer is None:
+                maps = _enlarged(member.view.invert(one, _IMAGE), plan.size)[0]
+                (seg.update_margin if len(maps) == 1 else seg.update_logits)(maps)
+                continue
+            probs = self._map(plan, member, one)
+            seg.update(probs)
+            if self.observer is not None:
+                self.observer(sample, number, probs)
 
     def _seen(self, sample: JointDataSample, plan: ImageViews) -> list[Tensor]:
         """Give the views ``(C, h, w)`` as the pipeline made them; the sample forgets them."""
@@ -218,24 +222,30 @@ class TestTimeAugmentation(UncertaintyEstimator):
         return torch.cat([1 - probs, probs]) if len(probs) == 1 else probs
 
     def _mean(self, plan: ImageViews, logits: list[Tensor]) -> Tensor:
-        total: Tensor | float = 0.0
-        crops: dict[tuple, tuple[Tensor, tuple[bool, bool]]] = {}
+        total = 0.0
+        crops: dict[tuple[int, int], tuple[Tensor, tuple[bool, bool]]] = {}
         for member, one in zip(plan.members, logits, strict=True):
             if not self.fused:
-                total = total + _by_definition(plan, member, one).double()
+                total = _add(total, _by_definition(plan, member, one))
                 continue
-            probs = _probs_at(member.view.invert(one, _IMAGE), plan.size).double()
+            probs = _probs_at(member.view.invert(one, _IMAGE), plan.size)
             if not member.shrunk:
-                total = probs.add_(total)
+                total = _add(total, probs)
                 continue
             flipped = member.view.flipped_axes()
-            key = plan.shrink.crop(plan.size, flipped)
-            before = crops.get(key)
-            crops[key] = (probs if before is None else before[0].add_(probs)), flipped
+            crop = plan.shrink.crop(plan.size, flipped)
+            if crop in crops:
+                crops[crop][0].add_(probs)
+            else:
+                crops[crop] = probs, flipped
         for probs, flipped in crops.values():
-            total = plan.shrink.undo(probs, flipped).add_(total)
+            total = _add(total, plan.shrink.undo(probs, flipped))
         mean = (total / len(plan)).float().clamp_(0, 1)
         return torch.cat([1 - mean, mean]) if len(mean) == 1 else mean
+
+
+def _add(total: Tensor | float, probs: Tensor) -> Tensor:
+    return total.add_(probs) if isinstance(total, Tensor) else probs.double()
 
 
 def _joined(parts: list[Tensor | None]) -> Tensor | None:
@@ -243,18 +253,19 @@ def _joined(parts: list[Tensor | None]) -> Tensor | None:
 
 
 def _probs_at(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring logits ``(1, C, h, w)`` to the size of the image: ``(C, H, W)``.
+    """Bring logits ``(1, C, h, w)`` to the size of the image, as probabilities ``(C, H, W)``.
 
-    Of two classes the difference of the logits is enough, and gives ``(1, H, W)``, the second.
+    Of two classes it takes the difference, ``(1, 1, h, w)``, and gives the second, ``(1, H, W)``.
     """
-    if logits.shape[1] == 2:
-        return _enlarged(logits[:, 1:] - logits[:, :1], size)[0].sigmoid_()
-    return _enlarged(logits, size)[0].softmax(0)
+    logits = _enlarged(logits, size)[0]
+    # Not in place: a map of the image's own size is still the network's.
+    return logits.sigmoid() if len(logits) == 1 else logits.softmax(0)
 
 
 def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    maps = maps.contiguous()  # transposed maps take three times as long
     if tuple(maps.shape[2:]) == tuple(size):
-        return maps.contiguous()
+        return maps
     return F.interpolate(maps, size=size, mode='bilinear', align_corners=False)
 
 
