@@ -44,9 +44,13 @@ def train(config: str, work_dir: Path, seed: int, options: Mapping[str, Any]) ->
 
 
 def evaluate(
-    config: str, checkpoint: Path, out: Path, options: Mapping[str, Any]
+    config: str,
+    checkpoint: Path,
+    out: Path,
+    options: Mapping[str, Any],
+    arguments: Sequence[object] = (),
 ) -> dict[str, float]:
-    """Test once and give the metrics."""
+    """Test once, with further arguments of ``tools/test.py``, and give the metrics."""
     call(
         'tools/test.py',
         config,
@@ -55,6 +59,7 @@ def evaluate(
         out.parent / 'test',
         '--out',
         out,
+        *arguments,
         *as_options(options),
     )
     return json.loads(out.read_text())
