@@ -145,6 +145,21 @@ def check_config(cfg: Config, *, training: bool) -> None:
         for key, section_registry in _SECTION.items():
             if cfg.get(key) is not None:
                 _check_section(cfg[key], key, section_registry, where)
+        _check_uq(cfg, where)
+
+
+def _check_uq(cfg: Config, where: str) -> None:
+    uq, options = cfg.get('uq'), cfg.get('uq_options') or {}
+    settings = [] if uq is None else [(uq, f'{where}: uq')]
+    _require(isinstance(options, Mapping), f'{where}: uq_options', 'a dict', options)
+    for name, own in options.items():
+        here = f'{where}: uq_options.{name}'
+        _require(isinstance(own, Mapping), here, 'a dict of settings', own)
+        settings.append(({**own, 'type': name}, here))
+    for node, here in settings:
+        ok = isinstance(node, Mapping) and isinstance(node.get('type'), str)
+        _require(ok, here, 'a dict with a type', node)
+        _check_constructor_keys(node, _look_up(node['type'], registry.UNCERTAINTY, here), here)
 
 
 def _check_top_level(cfg: Config, where: str) -> None:
