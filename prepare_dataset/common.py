@@ -245,13 +245,21 @@ def command_line(script: str, options: Mapping[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _content_checksum(root: Path, records: Sequence[Mapping[str, Any]]) -> str:
-    """One SHA-256 over the names and contents of all images and masks of a split."""
+def _content_checksum(
+    root: Path, records: Sequence[Mapping[str, Any]], known: dict[str, str]
+) -> str:
+    """One SHA-256 over the names and contents of all images and masks of a split.
+
+    ``known`` keeps the sums of single files: splits may share them.
+    """
     digest = hashlib.sha256()
     for record in records:
         for key in ('img_path', 'seg_map_path'):
             if key in record:
-                digest.update(f'{record[key]} {sha256_file(root / record[key])}\n'.encode())
+                name = record[key]
+                if name not in known:
+                    known[name] = sha256_file(root / name)
+                digest.update(f'{name} {known[name]}\n'.encode())
     return digest.hexdigest()
 
 
@@ -282,6 +290,7 @@ def write_annotations(
         UserError: A split has no record.
     """
     splits, files = {}, {}
+    checksums: dict[str, str] = {}
     for split, rows in records.items():
         if not rows:
             raise UserError(
@@ -296,7 +305,7 @@ def write_annotations(
             'num_samples': len(rows),
             'num_patients': len({row['patient_id'] for row in rows}),
             'cls_counts': {label: counts[index] for index, label in enumerate(cls_classes)},
-            'images_and_masks_sha256': _content_checksum(root, rows),
+            'images_and_masks_sha256': _content_checksum(root, rows, checksums),
         }
     info = {
         'dataset': dataset,

@@ -1,5 +1,6 @@
 """Reads raw files for the scripts of this folder; every damage is told in one line."""
 
+import csv
 import math
 import struct
 import zipfile
@@ -132,24 +133,17 @@ def write_image(path: Path, image: np.ndarray) -> None:
     path.write_bytes(data.tobytes())
 
 
-def read_sheet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Read some columns of the first table of an Excel file.
-
-    Args:
-        path: ``.xlsx`` file whose first row names the columns.
-        columns: The columns to read; all must be there.
-
-    Returns:
-        One dict per row that is not empty, with the columns and ``'row'``, the row number as
-        Excel shows it.
-
-    Raises:
-        UserError: The file is absent or damaged, a column is missing, or there are no rows.
-    """
+def _sheet_rows(path: Path, columns: Sequence[str]) -> list[tuple[Any, ...]]:
+    """All rows of an Excel or CSV file; cells of the latter are texts, or None if empty."""
+    is_csv = path.suffix.lower() == '.csv'
     try:
+        if is_csv:
+            with path.open(encoding='utf-8-sig', newline='') as stream:
+                rows = list(csv.reader(stream, strict=True))
+            return [tuple(cell.strip() or None for cell in row) for row in rows]
         with path.open('rb') as stream:
             book = openpyxl.load_workbook(stream, data_only=True)
-            rows = list(book.worksheets[0].iter_rows(values_only=True))
+            return list(book.worksheets[0].iter_rows(values_only=True))
     except FileNotFoundError as error:
         raise UserError(
             f'{path}: expected the sheet with the columns {", ".join(columns)}, found no such '
@@ -162,11 +156,33 @@ def read_sheet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
         KeyError,
         ValueError,
         IndexError,
+        csv.Error,
     ) as error:
+        kind = 'a CSV file' if is_csv else 'an Excel file (.xlsx)'
         raise UserError(
-            f'{path}: expected an Excel file (.xlsx), found content that cannot be read as one; '
+            f'{path}: expected {kind}, found content that cannot be read as one; '
             'download or unpack it again'
         ) from error
+
+
+def read_sheet(
+    path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Read some columns of the first table of an Excel file, or of a CSV file.
+
+    Args:
+        path: ``.xlsx`` or ``.csv`` file whose first row names the columns.
+        columns: The columns to read; all must be there.
+        optional: Columns to read where they are there.
+
+    Returns:
+        One dict per row that is not empty, with the columns and ``'row'``, the row number as
+        Excel shows it. Cells of a CSV file are texts.
+
+    Raises:
+        UserError: The file is absent or damaged, a column is missing, or there are no rows.
+    """
+    rows = _sheet_rows(path, columns)
     header = [str(name).strip() if name is not None else '' for name in rows[0]] if rows else []
     missing = [name for name in columns if name not in header]
     if missing:
@@ -175,11 +191,12 @@ def read_sheet(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:
             f'{", ".join(repr(name) for name in header if name) or "no columns"}; '
             'use the sheet as it was distributed'
         )
-    places = {name: header.index(name) for name in columns}
+    places = {name: header.index(name) for name in (*columns, *optional) if name in header}
     table = []
     for number, row in enumerate(rows[1:], 2):
         if any(value is not None for value in row):
-            table.append({'row': number, **{name: row[at] for name, at in places.items()}})
+            cells = (*row, *[None] * len(header))
+            table.append({'row': number, **{name: cells[at] for name, at in places.items()}})
     if not table:
         raise UserError(
             f'{path}: expected a row per case below the header, found none; '
