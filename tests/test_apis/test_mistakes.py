@@ -362,7 +362,22 @@ TEST_MISTAKES = {
         ['{whole}', '--eval', 'mIoU'],
         r'--eval: expected names .* found mIoU; use some of ACC, confidence',
     ),
-    'uncertainty': (['{whole}', '--uq', 'mc_dropout'], r'--uq mc_dropout: no uncertainty method'),
+    'estimator': (
+        ['{whole}', '--uq', 'mcdropout'],
+        r"--uq: expected one of ensemble, .*, found 'mcdropout'; did you mean mc_dropout\?",
+    ),
+    'estimator of a foreign model': (
+        ['{whole}', '--uq', 'softmax'],
+        r'estimator softmax: expected a model of this toolbox \(BaseJointModel\), found ToyModel',
+    ),
+    'samples without estimator': (
+        ['{whole}', '--samples', '3'],
+        r'--samples: needs an estimator of the uncertainty; add --uq NAME',
+    ),
+    'temperature of nobody': (
+        ['{whole}', '--temperature', 'nowhere.json'],
+        r'nowhere\.json: cannot read the temperatures \(No such file or directory\)',
+    ),
     'out': (['{whole}', '--out', 'x.pkl'], r'--out x\.pkl: expected a name that ends in \.json'),
     'no test data': (
         ['{whole}', '--cfg-options', 'test_dataloader=None'],
