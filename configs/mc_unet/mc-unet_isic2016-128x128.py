@@ -14,6 +14,7 @@ test_evaluator = dict(
         dict(type='SegmentationMetric', empty_dice=1.0),
         dict(type='CalibrationMetric', task='seg'),
         dict(type='UncertaintyMetric', task='seg', measure='predictive_entropy'),
+        dict(type='CaseUncertaintyMetric', measure='predictive_entropy'),
     ],
 )
 # Checkpoints by iterations, since validations lie within the epochs; 192 are one epoch.

@@ -289,6 +289,13 @@ def mean(values: Sequence[float] | np.ndarray) -> float:
     return float(values.mean()) if values.size else float('nan')
 
 
+def median(values: Sequence[float] | np.ndarray) -> float:
+    """Median of the values that are not NaN; NaN if there is none."""
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    return float(np.median(values)) if values.size else float('nan')
+
+
 def group_items(items: Iterable[dict]) -> dict[str, list[dict]]:
     """Group items by their ``case``, in the order of first appearance."""
     groups: dict[str, list[dict]] = {}

@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from mmjoint.functional.surface import SURFACE_MEASURES
 from mmjoint.registry import METRICS
 from mmjoint.utils.errors import UserError
 
-from .base import JointMetric, format_table, group_items, mean
+from .base import JointMetric, format_table, group_items, mean, median
 from .label_maps import pack_map, region_distances, stack_slices, unpack_map
 
 _OVERLAP = {'Dice': dice_from_counts, 'IoU': iou_from_counts}
@@ -29,6 +29,7 @@ class SegmentationMetric(JointMetric):
 
     - ``Dice.<region>``, ``IoU.<region>``, ``ASSD.<region>``, ``HD95.<region>``, ``ASD.<region>``
       (one-sided, from prediction to reference): mean over images (``average='case'`` elsewhere).
+      ``median_Dice.<region>``, ``median_IoU.<region>``: median over images.
     - ``ASSD_found.<region>`` and so on: mean over the images where both masks hold the region.
     - ``num_missed.<region>``, ``num_spurious.<region>``, ``num_absent.<region>``: images where
       only the reference, only the prediction, neither holds the region.
@@ -69,7 +70,12 @@ class SegmentationMetric(JointMetric):
     eval_keys = {
         'mIoU': ('mIoU', 'dataset_IoU.*', 'IoU.*', 'case_IoU.*'),
         'mDice': ('mDice', 'dataset_Dice.*', 'Dice.*', 'case_Dice.*'),
-        **{name: (f'{name}.*', f'case_{name}.*') for name in _OVERLAP},
+        **{
+            name: tuple(
+                f'{case}{key}.*' for case in ('', 'case_') for key in (name, f'median_{name}')
+            )
+            for name in _OVERLAP
+        },
         **{
             name: tuple(
                 f'{case}{key}.*' for case in ('', 'case_') for key in (name, f'{name}_found')
@@ -249,6 +255,7 @@ class SegmentationMetric(JointMetric):
             if name in _OVERLAP:
                 each = _OVERLAP[name](counts, empty=self.empty_dice)
                 values.update(_mean_of(name, each, annotated, regions))
+                values.update(_mean_of(f'median_{name}', each, annotated, regions, median))
         for index, name in enumerate(self._surface_measures(case)):
             # NaN exactly where either mask is empty.
             each = np.stack([item['distances'][:, index] for item in items])
@@ -284,8 +291,12 @@ class SegmentationMetric(JointMetric):
 
 
 def _mean_of(
-    name: str, values: np.ndarray, annotated: np.ndarray, regions: Mapping[str, Any]
+    name: str,
+    values: np.ndarray,
+    annotated: np.ndarray,
+    regions: Mapping[str, Any],
+    average: Callable[[np.ndarray], float] = mean,
 ) -> dict[str, float]:
-    """Mean over the items in which a region is annotated; NaN values are left out."""
+    """Average over the items in which a region is annotated; NaN values are left out."""
     values = np.where(annotated, values, np.nan)
-    return {f'{name}.{key}': mean(values[:, index]) for index, key in enumerate(regions)}
+    return {f'{name}.{key}': average(values[:, index]) for index, key in enumerate(regions)}

@@ -231,3 +231,15 @@ def test_errors_name_what_is_wrong():
         SegmentationMetric(measures=('dice',))
     with pytest.raises(ValueError, match='distance_unit'):
         SegmentationMetric(distance_unit='cm')
+
+
+def test_median_over_images():
+    gt = [[[0, 1, 1, 1]], [[0, 1, 1, 1]], [[1, 1, 0, 0]], [[0, 0, 0, 0]]]
+    pred = [[[0, 1, 1, 1]], [[0, 0, 0, 1]], [[0, 1, 1, 0]], [[0, 0, 0, 0]]]
+    metric = SegmentationMetric(measures=['Dice', 'IoU'], empty_dice=None)
+    metric.restrict(['Dice'])
+    results = evaluate(metric, samples_of(pred, gt), classes=CLASSES[:2])
+    # 1, 1/2, 1/2 and an image that has no region.
+    assert results['seg/median_Dice.rim'] == pytest.approx(0.5)
+    assert results['seg/Dice.rim'] == pytest.approx(2 / 3)
+    assert 'seg/median_IoU.rim' not in results
