@@ -29,6 +29,5 @@ default_hooks = dict(
     ),
     prediction_images=dict(interval=20),
 )
-# Without --uq the prediction is that of one plain pass.
-uq = None
+# Without --uq the prediction is that of one plain pass. With it:
 uq_options = dict(mc_dropout=dict(num_samples=50), tta=dict(source='image', shrink=0.8))
