@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import math
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mmjoint.utils.errors import UserError
-from mmjoint.utils.io import atomic_write_json, sha256_file
+from mmjoint.utils.io import atomic_write_json, atomic_write_text, sha256_file
 
 T = TypeVar('T')
 SPLITS = ('train', 'val', 'test')
@@ -298,7 +299,9 @@ def write_annotations(
                 'give more cases or another division'
             )
         name = f'annotations/{split}.json'
-        atomic_write_json(root / name, list(rows))
+        # A record per line: geometries of volumes would fill a screen each.
+        lines = ',\n'.join(json.dumps(row, ensure_ascii=False) for row in rows)
+        atomic_write_text(root / name, f'[\n{lines}\n]\n')
         files[name] = sha256_file(root / name)
         counts = Counter(row['gt_label'] for row in rows if 'gt_label' in row)
         splits[split] = {

@@ -2,7 +2,7 @@
 
 The files, folders, label encodings and sheet columns are those in which the real set is
 distributed, so that ``prepare_dataset/<dataset>.py`` reads them like the real ones. What is known
-about each case (label, cup/disc ratio, ...) is written to ``phantom_info.json`` beside them.
+about each case (label, vendor, cup/disc ratio, ...) is in ``phantom_info.json`` beside them.
 """
 
 import argparse

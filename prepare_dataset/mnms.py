@@ -12,8 +12,8 @@ RAW_ROOT holds the unpacked ``OpenDataset``, in any nesting:
 Each labelled frame becomes a case ``<code>_sa_<t>``: its labelled slices without the last one, the
 middle two thirds within the slices, resized to ``--shape`` (Z, Y, X) with scipy's rule for nearest
 voxels. ``--2d`` makes a case ``<code>_sa_<t>_<k>`` of each labelled slice instead, resized so that
-its shorter side has ``--short-side`` pixels. Mask ids: 0 background, 1 left ventricle, 2 myocardium,
-3 right ventricle. The cut uses the labels of all cases, as the published code does.
+its shorter side has ``--short-side`` pixels. Mask ids: 0 background, 1 left ventricle,
+2 myocardium, 3 right ventricle. The cut uses the labels of all cases, as the published code does.
 
 Splits are by subject and vendor: for each unseen vendor V and labelled share R, a share of the
 subjects of each other vendor (rounded up, at random) is labelled.

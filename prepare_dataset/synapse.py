@@ -9,8 +9,8 @@ RAW_ROOT holds, in any nesting:
 
 Whole volumes become arrays (Z, Y, X) of ``--shape``, by default 1.25 times the patch that networks
 see: images trilinearly, label maps by torch's floor rule for nearest voxels. Orientation is not
-looked at and intensities stay as they are. Cases are divided by a seeded permutation, 20 / 4 / 6 for
-train / eval / test with 30 cases and in these proportions with others; int(n * R) of train are
+looked at and intensities stay as they are. Cases are divided by a seeded permutation, 20 / 4 / 6
+for train / eval / test with 30 cases and in these proportions with others; int(n * R) of train are
 labelled, for each labelled share R.
 """
 

@@ -11,7 +11,11 @@ from typing import Any
 from .breast_mr import write_ispy1
 from .common import Track
 from .isic_raw import write_isic2016
+from .la_raw import write_la
+from .mmwhs_raw import write_mmwhs
+from .mnms_raw import write_mnms
 from .refuge_raw import write_refuge
+from .synapse_raw import write_synapse
 
 __all__ = [
     'PHANTOM_SETS',
@@ -20,7 +24,11 @@ __all__ = [
     'Track',
     'write_isic2016',
     'write_ispy1',
+    'write_la',
+    'write_mmwhs',
+    'write_mnms',
     'write_refuge',
+    'write_synapse',
 ]
 
 
@@ -87,5 +95,25 @@ PHANTOM_SETS: dict[str, PhantomSet] = {
             Option('hard_share', 0.25, 'share of pale lesions with a washed-out border', 0, 1),
             Option('split_ratio', (900.0, 379.0), 'relative sizes of training and test part', 0.01),
         ),
+    ),
+    'la': PhantomSet(
+        write_la, size=112, size_help='longest edge of a volume in voxels (up to 270 in LA)'
+    ),
+    'synapse': PhantomSet(
+        write_synapse, size=128, size_help='edge length of a slice in pixels (512 in Synapse)'
+    ),
+    'mmwhs': PhantomSet(
+        write_mmwhs,
+        size=96,
+        size_help='longest edge of a volume in voxels (up to 512 in MMWHS)',
+        options=(
+            Option('bright_blood', False, 'bright blood in MR, as in CT: a smaller gap between'),
+        ),
+    ),
+    'mnms': PhantomSet(
+        write_mnms,
+        size=96,
+        size_help='longer side of a slice in pixels (about 256 in M&Ms)',
+        options=(Option('num_frames', 8, 'frames of a cine (25 to 30 in M&Ms)', 2, 100),),
     ),
 }
