@@ -5,6 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
+from scipy.spatial import KDTree
+
+# A distance transform costs as much per element as a search tree does per so many points.
+_ELEMENTS_PER_POINT = 5
 
 
 class SurfaceDistances(NamedTuple):
@@ -32,8 +36,17 @@ def mask_border(mask: np.ndarray, *, connectivity: int = 1) -> np.ndarray:
         bool, the shape of ``mask``.
     """
     mask = np.asarray(mask, bool)
-    structure = ndimage.generate_binary_structure(mask.ndim, connectivity)
-    return mask & ~ndimage.binary_erosion(mask, structure, border_value=0)
+    if connectivity > 1:
+        structure = ndimage.generate_binary_structure(mask.ndim, connectivity)
+        return mask & ~ndimage.binary_erosion(mask, structure, border_value=0)
+    # The same for neighbours along the axes, in a tenth of the time.
+    inside = mask.copy()
+    for axis in range(mask.ndim):
+        own, others = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
+        own[:-1] &= others[1:]
+        own[1:] &= others[:-1]
+        own[:1] = own[-1:] = False
+    return mask & ~inside
 
 
 def crop_to_union(pred: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,10 +107,17 @@ def surface_distances(
         pred, target = crop_to_union(pred, target)
     pred_border = mask_border(pred, connectivity=connectivity)
     target_border = mask_border(target, connectivity=connectivity)
-    sampling = None if spacing is None else [float(step) for step in spacing]
-    to_target = ndimage.distance_transform_edt(~target_border, sampling=sampling)
-    to_pred = ndimage.distance_transform_edt(~pred_border, sampling=sampling)
-    return SurfaceDistances(to_target[pred_border], to_pred[target_border])
+    steps = [1.0] * pred.ndim if spacing is None else [float(step) for step in spacing]
+    num_points = np.count_nonzero(pred_border) + np.count_nonzero(target_border)
+    if _ELEMENTS_PER_POINT * num_points > pred.size:
+        to_target = ndimage.distance_transform_edt(~target_border, sampling=steps)
+        to_pred = ndimage.distance_transform_edt(~pred_border, sampling=steps)
+        return SurfaceDistances(to_target[pred_border], to_pred[target_border])
+    # Borders are thin, mostly: looking their elements up in a tree then takes a tenth of the time.
+    pred_points, target_points = (np.argwhere(b) * steps for b in (pred_border, target_border))
+    return SurfaceDistances(
+        KDTree(target_points).query(pred_points)[0], KDTree(pred_points).query(target_points)[0]
+    )
 
 
 def asd_from_distances(distances: SurfaceDistances) -> float:
@@ -106,16 +126,31 @@ def asd_from_distances(distances: SurfaceDistances) -> float:
 
 
 def assd_from_distances(distances: SurfaceDistances) -> float:
-    """Average symmetric surface distance: mean of the means of both directions."""
+    """Average symmetric surface distance: mean of the means of both directions.
+
+    Other software takes the mean of the distances of both directions together, see
+    :func:`assd_pooled_from_distances`; the values differ where one border is longer.
+    """
     return float((distances.pred_to_target.mean() + distances.target_to_pred.mean()) / 2)
+
+
+def assd_pooled_from_distances(distances: SurfaceDistances) -> float:
+    """Average symmetric surface distance over the distances of both directions together."""
+    return float(np.concatenate(distances).mean())
 
 
 def hd95_from_distances(distances: SurfaceDistances) -> float:
     """95th percentile (linear interpolation) of the distances of both directions together.
 
-    Other software takes the larger of the two directed percentiles instead; the values differ.
+    Other software takes the larger of the two directed percentiles instead, see
+    :func:`hd95_max_from_distances`; the values differ.
     """
     return float(np.percentile(np.concatenate(distances), 95))
+
+
+def hd95_max_from_distances(distances: SurfaceDistances) -> float:
+    """The larger of the 95th percentiles (linear interpolation) of the two directions."""
+    return float(max(np.percentile(directed, 95) for directed in distances))
 
 
 def hd_from_distances(distances: SurfaceDistances) -> float:
@@ -126,9 +161,29 @@ def hd_from_distances(distances: SurfaceDistances) -> float:
 SURFACE_MEASURES = {
     'ASD': asd_from_distances,
     'ASSD': assd_from_distances,
+    'ASSD_pooled': assd_pooled_from_distances,
     'HD95': hd95_from_distances,
+    'HD95_max': hd95_max_from_distances,
     'HD': hd_from_distances,
 }
+
+
+def nsd_from_distances(distances: SurfaceDistances, tolerance: float) -> float:
+    """Normalised surface Dice: share of both borders that lies near the other border.
+
+    Args:
+        distances: Of both directions.
+        tolerance: Largest distance that counts as near, in the unit of the distances.
+
+    Returns:
+        In [0, 1]; every border element counts the same, whatever the spacing.
+
+    Reference:
+        Nikolov et al., "Deep learning to achieve clinically applicable segmentation of head and
+        neck anatomy for radiotherapy", 2018. There, surface elements are weighted by their area.
+    """
+    near = sum(np.count_nonzero(directed <= tolerance) for directed in distances)
+    return near / sum(len(directed) for directed in distances)
 
 
 def surface_distance(
@@ -146,7 +201,7 @@ def surface_distance(
     Args:
         pred: bool mask, any number of dimensions.
         target: bool mask of the same shape.
-        measure: ``ASD``, ``ASSD``, ``HD95`` or ``HD``.
+        measure: A name of ``SURFACE_MEASURES``.
         spacing: See :func:`surface_distances`.
         connectivity: See :func:`surface_distances`.
         empty: Value where either mask is empty; ``None`` gives NaN (count such cases apart).
@@ -161,3 +216,33 @@ def surface_distance(
     neither = not np.any(pred) and not np.any(target)
     value = both_empty if neither and both_empty is not None else empty
     return float('nan') if value is None else float(value)
+
+
+def normalised_surface_dice(
+    pred: np.ndarray,
+    target: np.ndarray,
+    tolerance: float,
+    *,
+    spacing: Sequence[float] | None = None,
+    connectivity: int = 1,
+    both_empty: float | None = None,
+) -> float:
+    """Normalised surface Dice of two masks; see :func:`nsd_from_distances`.
+
+    Args:
+        pred: bool mask, any number of dimensions.
+        target: bool mask of the same shape.
+        tolerance: Largest distance that counts as near, in the unit of the spacing.
+        spacing: See :func:`surface_distances`.
+        connectivity: See :func:`surface_distances`.
+        both_empty: Value where both masks are empty; ``None`` gives NaN.
+
+    Returns:
+        In [0, 1]; 0 where just one mask is empty.
+    """
+    distances = surface_distances(pred, target, spacing=spacing, connectivity=connectivity)
+    if distances is not None:
+        return nsd_from_distances(distances, tolerance)
+    if np.any(pred) or np.any(target):
+        return 0.0
+    return float('nan') if both_empty is None else float(both_empty)

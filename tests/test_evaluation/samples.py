@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, PixelData
 
-from mmjoint.structures import JointDataSample
+from mmjoint.structures import JointDataSample, VolumeData
 
 
 def make_sample(
@@ -46,7 +46,8 @@ def make_sample(
 
 
 def pixels(label_map, dtype):
-    return PixelData(data=torch.as_tensor(np.array(label_map)).to(dtype)[None])
+    kind = VolumeData if np.ndim(label_map) == 3 else PixelData
+    return kind(data=torch.as_tensor(np.array(label_map)).to(dtype)[None])
 
 
 def evaluate(metric, samples, size=None, classes=None, cls_classes=None):

@@ -77,18 +77,32 @@ def test_selection_score_names_unknown_keys():
         (['AUC'], ['cls/AUC', 'cls/AUC_softmax_alpha']),
         (['ece', 'ECE'], ['cls/ECE', 'seg/ECE']),
         (['kappa', 'F1'], ['cls/kappa', 'cls/F1', 'cls/F1.healthy', 'cls/F1.ill']),
-        (['dice'], ['seg/Dice.rim', 'seg/Dice.cup', 'seg/Dice.disc']),
+        (
+            ['dice'],
+            [
+                'seg/mean_Dice',
+                *(
+                    f'seg/{m}Dice.{name}'
+                    for m in ('', 'median_')
+                    for name in ('rim', 'cup', 'disc')
+                ),
+            ],
+        ),
         (
             ['miou'],
             [
                 'seg/mIoU',
+                'seg/mean_IoU',
                 *(f'seg/dataset_IoU.{name}' for name in ('background', 'rim', 'cup', 'disc')),
                 *(f'seg/IoU.{name}' for name in ('rim', 'cup', 'disc')),
             ],
         ),
         (
             ['HD95'],
-            [f'seg/HD95{f}.{name}' for f in ('', '_found') for name in ('rim', 'cup', 'disc')],
+            [
+                'seg/mean_HD95',
+                *(f'seg/HD95{f}.{name}' for f in ('', '_found') for name in ('rim', 'cup', 'disc')),
+            ],
         ),
         *(
             ([name.lower()], [f'seg/{name}.vacuity', f'cls/{name}.vacuity'])

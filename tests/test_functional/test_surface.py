@@ -1,11 +1,18 @@
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics import (
+    compute_average_surface_distance,
+    compute_hausdorff_distance,
+    compute_surface_dice,
+)
+from scipy import ndimage
 
+from mmjoint.functional import surface
 from mmjoint.functional.surface import (
     SURFACE_MEASURES,
     mask_border,
+    normalised_surface_dice,
     surface_distance,
     surface_distances,
 )
@@ -42,8 +49,11 @@ def brute_force(pred, target, spacing, connectivity):
     return dict(
         ASD=to_target.mean(),
         ASSD=(to_target.mean() + to_pred.mean()) / 2,
+        ASSD_pooled=both.mean(),
         HD95=np.percentile(both, 95),
+        HD95_max=max(np.percentile(to_target, 95), np.percentile(to_pred, 95)),
         HD=both.max(),
+        NSD=lambda tolerance: (both <= tolerance).mean(),
     )
 
 
@@ -63,19 +73,38 @@ def test_measures_by_hand():
     pred[1, 2] = True
     target[1, [2, 6]] = True  # 0 and 4 columns away
     values = {name: surface_distance(pred, target, name) for name in SURFACE_MEASURES}
-    assert values == dict(ASD=0.0, ASSD=1.0, HD95=pytest.approx(3.6), HD=4.0)
+    assert values == dict(
+        ASD=0.0,
+        ASSD=1.0,
+        ASSD_pooled=pytest.approx(4 / 3),
+        HD95=pytest.approx(3.6),
+        HD95_max=pytest.approx(3.8),
+        HD=4.0,
+    )
     assert surface_distance(pred, target, 'HD', spacing=(7.0, 0.5)) == 2.0
     assert surface_distance(target, pred, 'ASD') == 2.0
+    assert normalised_surface_dice(pred, target, 3.9) == pytest.approx(2 / 3)
+    assert normalised_surface_dice(pred, target, 4.0) == 1.0
+    assert normalised_surface_dice(pred, target, 2.0, spacing=(7.0, 0.5)) == 1.0
 
 
 @pytest.mark.parametrize('shape', [(13, 17), (6, 8, 7)])
 @pytest.mark.parametrize('seed', range(4))
-def test_against_brute_force(shape, seed):
+@pytest.mark.parametrize('way', ['tree', 'transform'])
+def test_against_brute_force(monkeypatch, shape, seed, way):
+    monkeypatch.setattr(surface, '_ELEMENTS_PER_POINT', 0 if way == 'tree' else 1e9)
     rng = np.random.default_rng(seed)
     pred, target = blob(rng, shape), blob(rng, shape)
     spacing = rng.uniform(0.3, 3, len(shape))
     for connectivity in range(1, len(shape) + 1):
         expected = brute_force(pred, target, spacing, connectivity)
+        nsd = expected.pop('NSD')
+        for tolerance in (0.0, 0.7, 2.0):
+            actual = normalised_surface_dice(
+                pred, target, tolerance, spacing=spacing, connectivity=connectivity
+            )
+            assert actual == pytest.approx(nsd(tolerance), abs=1e-12)
+        assert set(expected) == set(SURFACE_MEASURES)
         for name, value in expected.items():
             actual = surface_distance(
                 pred, target, name, spacing=spacing, connectivity=connectivity
@@ -91,22 +120,41 @@ def test_cropping_changes_nothing(seed):
     cropped = surface_distances(pred, target, spacing=spacing)
     whole = surface_distances(pred, target, spacing=spacing, crop=False)
     for one, other in zip(cropped, whole, strict=True):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_allclose(one, other, rtol=1e-14)
 
 
-def test_against_monai():
+@pytest.mark.parametrize('shape', [(1,), (7,), (9, 1), (8, 11), (5, 6, 7)])
+def test_borders_equal_an_erosion(shape):
+    rng = np.random.default_rng(8)
+    for density in (0.3, 0.8, 0.97, 1.0):
+        mask = rng.random(shape) <= density
+        cross = ndimage.generate_binary_structure(len(shape), 1)
+        expected = mask & ~ndimage.binary_erosion(mask, cross, border_value=0)
+        np.testing.assert_array_equal(mask_border(mask), expected)
+
+
+@pytest.mark.filterwarnings('ignore:.*always_return_as_numpy')
+@pytest.mark.parametrize('shape', [(20, 22), (9, 11, 10)])
+def test_against_monai(shape):
     rng = np.random.default_rng(7)
-    pred, target = blob(rng, (20, 22)), blob(rng, (20, 22))
+    pred, target = blob(rng, shape), blob(rng, shape)
     # MONAI crops so that masks at the image's edge have no border there: keep them off the edge.
     pred, target = np.pad(pred, 2), np.pad(target, 2)
     pair = [torch.from_numpy(mask)[None, None].float() for mask in (pred, target)]
-    options = dict(include_background=True, spacing=(1.5, 0.7))
+    spacing = (1.5, 0.7, 2.2)[: len(shape)]
+    options = dict(include_background=True, spacing=spacing)
     expected = dict(
         ASD=compute_average_surface_distance(*pair, **options),
+        ASSD_pooled=compute_average_surface_distance(*pair, symmetric=True, **options),
+        HD95_max=compute_hausdorff_distance(*pair, percentile=95, **options),
         HD=compute_hausdorff_distance(*pair, **options),
     )
     for name, value in expected.items():
-        actual = surface_distance(pred, target, name, spacing=(1.5, 0.7))
+        actual = surface_distance(pred, target, name, spacing=spacing)
+        assert actual == pytest.approx(float(value), rel=1e-5)
+    for tolerance in (0.5, 1.6, 3.0):
+        value = compute_surface_dice(*pair, [tolerance], **options)
+        actual = normalised_surface_dice(pred, target, tolerance, spacing=spacing)
         assert actual == pytest.approx(float(value), rel=1e-5)
 
 
@@ -120,6 +168,10 @@ def test_empty_masks():
         assert np.isnan(surface_distance(*pair, empty=None))
         expected = 0.0 if pair[0] is pair[1] else 128.0
         assert surface_distance(*pair, empty=128.0, both_empty=0.0) == expected
+    assert normalised_surface_dice(nothing, some, 9.0, both_empty=1.0) == 0.0
+    assert normalised_surface_dice(some, nothing, 9.0, both_empty=1.0) == 0.0
+    assert normalised_surface_dice(nothing, nothing, 9.0, both_empty=1.0) == 1.0
+    assert np.isnan(normalised_surface_dice(nothing, nothing, 9.0))
 
 
 def test_full_masks_have_their_border_at_the_edge():

@@ -1,11 +1,12 @@
 """Label maps as metrics keep them: packed small, stacked to volumes, measured by region."""
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from scipy import ndimage
 
-from mmjoint.functional.surface import SURFACE_MEASURES, surface_distances
+from mmjoint.functional.surface import SurfaceDistances, surface_distances
 
 
 def pack_map(label_map: np.ndarray) -> tuple[bytes, str, tuple[int, ...]]:
@@ -41,29 +42,36 @@ def region_distances(
     pred: np.ndarray,
     gt: np.ndarray,
     regions: Iterable[Sequence[int]],
-    measures: Sequence[str],
+    measures: Sequence[Callable[[SurfaceDistances], float]],
     spacing: Sequence[float] | None,
 ) -> np.ndarray:
     """Surface measures of regions of two label maps.
 
     Args:
-        pred: Predicted class ids ``(*space)``; negative ids belong to no region.
+        pred: Predicted class ids ``(*space)``, an integer type; negative ids belong to no region.
         gt: Reference class ids of the same shape.
         regions: R groups of class ids.
-        measures: M names of ``SURFACE_MEASURES``.
+        measures: M functions of distances.
         spacing: In mm, of the last axes, or ``None`` for pixels.
 
     Returns:
         ``(R, M)``; NaN where either map lacks the region.
     """
+    # The boxes of all classes, found in one pass: a region is looked at inside its own box only.
+    boxes = [ndimage.find_objects(np.maximum(each, -1) + 1) for each in (pred, gt)]
     rows = []
     for ids in regions:
-        distances = surface_distances(
-            np.isin(pred, ids),
-            np.isin(gt, ids),
-            spacing=None if spacing is None else spacing[-pred.ndim :],
-        )
-        rows.append(
-            [np.nan if distances is None else SURFACE_MEASURES[m](distances) for m in measures]
-        )
+        own = [b[i] for b in boxes for i in ids if i < len(b) and b[i] is not None]
+        distances = None
+        if own:
+            window = tuple(
+                slice(min(s.start for s in axis), max(s.stop for s in axis))
+                for axis in zip(*own, strict=True)
+            )
+            distances = surface_distances(
+                np.isin(pred[window], ids),
+                np.isin(gt[window], ids),
+                spacing=None if spacing is None else spacing[-pred.ndim :],
+            )
+        rows.append([np.nan if distances is None else each(distances) for each in measures])
     return np.array(rows, float).reshape(len(rows), len(measures))

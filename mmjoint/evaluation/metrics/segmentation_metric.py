@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from mmjoint.functional.overlap import (
     iou_from_counts,
     overlap_counts,
 )
-from mmjoint.functional.surface import SURFACE_MEASURES
+from mmjoint.functional.surface import SURFACE_MEASURES, SurfaceDistances, nsd_from_distances
 from mmjoint.registry import METRICS
 from mmjoint.utils.errors import UserError
 
@@ -18,7 +19,20 @@ from .base import JointMetric, format_table, group_items, mean, median
 from .label_maps import pack_map, region_distances, stack_slices, unpack_map
 
 _OVERLAP = {'Dice': dice_from_counts, 'IoU': iou_from_counts}
+_SURFACE = (*SURFACE_MEASURES, 'NSD')
+# Names of --eval for measures that have two.
+_ALIASES = {'Jaccard': 'IoU'}
 _COUNTS = ('num_missed', 'num_spurious', 'num_absent')
+
+
+def _patterns(*names: str) -> tuple[str, ...]:
+    """Result keys of measures: per region and their mean, per image and per case."""
+    return tuple(
+        f'{case}{key}'
+        for name in names
+        for case in ('', 'case_')
+        for key in (f'mean_{name}', f'{name}.*')
+    )
 
 
 @METRICS.register_module()
@@ -27,8 +41,9 @@ class SegmentationMetric(JointMetric):
 
     A region is a class or a named union of classes. Results (keys after the prefix ``seg/``):
 
-    - ``Dice.<region>``, ``IoU.<region>``, ``ASSD.<region>``, ``HD95.<region>``, ``ASD.<region>``
-      (one-sided, from prediction to reference): mean over images (``average='case'`` elsewhere).
+    - ``Dice.<region>``, ``IoU.<region>`` (the Jaccard index), ``ASD.<region>`` and so on: mean
+      over images (``average='case'`` elsewhere). An image may be a volume.
+    - ``mean_Dice`` and so on: mean over the classes (not the unions) of these means.
       ``median_Dice.<region>``, ``median_IoU.<region>``: median over images.
     - ``ASSD_found.<region>`` and so on: mean over the images where both masks hold the region.
     - ``num_missed.<region>``, ``num_spurious.<region>``, ``num_absent.<region>``: images where
@@ -37,24 +52,34 @@ class SegmentationMetric(JointMetric):
       set, background included; NaN for a region that occurs nowhere. ``mIoU``, ``mDice``: their
       means over the classes (not the unions) that occur.
     - ``num_samples``, ``num_unlabelled``.
-    - With ``group_by``: ``case_Dice.<region>`` and so on, ``num_cases``. The slices of a case are
-      stacked by their number into one volume (slices that are not in the data set count as
-      empty), and each case counts once. Surfaces then are those of the volume.
+    - With ``group_by``: ``case_Dice.<region>``, ``case_mean_Dice`` and so on, ``num_cases``. The
+      slices of a case are stacked by their number into one volume (slices that are not in the
+      data set count as empty), and each case counts once. Surfaces then are those of the volume.
+
+    Surface measures: ``ASD`` is one-sided, from prediction to reference. ``ASSD``: mean of the
+    means of both directions; ``ASSD_pooled``: mean of all distances of both. ``HD95``: 95th
+    percentile of all distances of both directions; ``HD95_max``: the larger of the directed ones.
+    ``HD``: the largest distance. ``NSD``: normalised surface Dice at ``nsd_tolerance``, the share
+    of both borders within this distance of the other one; 0 where just one mask is empty.
 
     Ignored pixels belong to no region. Where only some classes of an image are annotated
     (``annotated_classes``), the image counts for regions of these classes only.
 
     Args:
         unions: Name -> class ids of further regions, for example ``dict(disc=(1, 2))``.
-        measures: Which of ``Dice``, ``IoU``, ``ASD``, ``ASSD``, ``HD95``, ``HD`` to compute.
+        measures: Which of ``Dice``, ``IoU``, ``ASD``, ``ASSD``, ``ASSD_pooled``, ``HD95``,
+            ``HD95_max``, ``HD``, ``NSD`` to compute.
         include_background: Whether class 0 is a region of the values per image and per case.
-        empty_dice: Dice and IoU of an image or case where both masks lack the region; ``None``
-            leaves it out of the mean.
+        empty_dice: Dice, IoU and NSD of an image or case where both masks lack the region;
+            ``None`` leaves it out of the mean. 0.01 is the 1 on a scale of 100 that some published
+            evaluations give.
         empty_distance: Distance where either mask lacks the region; ``None`` leaves it out of the
             mean (then read the counts as well).
         both_empty_distance: Distance where both lack it; ``None`` means as ``empty_distance``.
         distance_unit: ``pixel``: of the evaluated masks, slices one unit apart; ``mm``: by
             ``spacing`` in the metainfo.
+        nsd_tolerance: Distance in ``distance_unit`` that ``NSD`` takes as agreement; it has no
+            default, since it depends on organ and resolution.
         group_by: Metainfo key of the case (``patient_id``); ``None`` for no cases.
         slice_key: Metainfo key of the slice number inside the case.
         slice_spacing: Distance of neighbouring slices in mm, where ``spacing`` does not hold it.
@@ -68,20 +93,13 @@ class SegmentationMetric(JointMetric):
     label_key = 'gt_sem_seg'
     counts_samples = True
     eval_keys = {
-        'mIoU': ('mIoU', 'dataset_IoU.*', 'IoU.*', 'case_IoU.*'),
-        'mDice': ('mDice', 'dataset_Dice.*', 'Dice.*', 'case_Dice.*'),
         **{
-            name: tuple(
-                f'{case}{key}.*' for case in ('', 'case_') for key in (name, f'median_{name}')
-            )
-            for name in _OVERLAP
+            f'm{name}': (f'm{name}', f'dataset_{name}.*', *_patterns(name))
+            for name in ('IoU', 'Dice')
         },
-        **{
-            name: tuple(
-                f'{case}{key}.*' for case in ('', 'case_') for key in (name, f'{name}_found')
-            )
-            for name in SURFACE_MEASURES
-        },
+        **{name: _patterns(name, f'median_{name}') for name in _OVERLAP},
+        **{alias: _patterns(name, f'median_{name}') for alias, name in _ALIASES.items()},
+        **{name: _patterns(name, f'{name}_found') for name in _SURFACE},
         'misses': tuple(f'{case}{name}.*' for case in ('', 'case_') for name in _COUNTS),
     }
 
@@ -94,6 +112,7 @@ class SegmentationMetric(JointMetric):
         empty_distance: float | None = 10.0,
         both_empty_distance: float | None = None,
         distance_unit: Literal['pixel', 'mm'] = 'pixel',
+        nsd_tolerance: float | None = None,
         group_by: str | None = None,
         slice_key: str = 'slice',
         slice_spacing: float | None = None,
@@ -103,11 +122,16 @@ class SegmentationMetric(JointMetric):
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(prefix=prefix, collect_device=collect_device, collect_dir=collect_dir)
-        known = (*_OVERLAP, *SURFACE_MEASURES)
+        known = (*_OVERLAP, *_SURFACE)
         if unknown := set(measures) - set(known):
             raise ValueError(f'measures must be among {known}, got {sorted(unknown)}')
         if distance_unit not in ('pixel', 'mm'):
             raise ValueError(f"distance_unit must be 'pixel' or 'mm', got {distance_unit!r}")
+        if ('NSD' in measures) != (nsd_tolerance is not None):
+            raise ValueError(
+                f'NSD among the measures and nsd_tolerance belong together, got measures '
+                f'{tuple(measures)} and nsd_tolerance={nsd_tolerance}'
+            )
         self.unions = {name: tuple(ids) for name, ids in (unions or {}).items()}
         self.measures = tuple(measures)
         self.include_background = include_background
@@ -115,6 +139,7 @@ class SegmentationMetric(JointMetric):
         self.empty_distance = empty_distance
         self.both_empty_distance = both_empty_distance
         self.distance_unit = distance_unit
+        self.nsd_tolerance = nsd_tolerance
         self.group_by = group_by
         self.slice_key = slice_key
         self.slice_spacing = slice_spacing
@@ -123,18 +148,31 @@ class SegmentationMetric(JointMetric):
     @property
     def eval_names(self) -> tuple[str, ...]:
         """The names that ``--eval`` accepts: those of ``measures``, mIoU, mDice, misses."""
-        measured = {*_OVERLAP, *SURFACE_MEASURES}
-        return tuple(n for n in self.eval_keys if n not in measured or n in self.measures)
+        measured = {*_OVERLAP, *_SURFACE, *_ALIASES}
+        return tuple(
+            name
+            for name in self.eval_keys
+            if name not in measured or _ALIASES.get(name, name) in self.measures
+        )
 
     def _measured_regions(self) -> dict[str, tuple[int, ...]]:
         return dict(list(self.regions(self.unions).items())[0 if self.include_background else 1 :])
 
     def _surface_measures(self, case: str = '') -> list[str]:
         return [
-            name
-            for name in self.measures
-            if name in SURFACE_MEASURES and self.wants(f'{case}{name}.any')
+            name for name in self.measures if name in _SURFACE and self.wants(f'{case}{name}.any')
         ]
+
+    def _functions(self, names: Sequence[str]) -> list[Callable[[SurfaceDistances], float]]:
+        nsd = partial(nsd_from_distances, tolerance=self.nsd_tolerance)
+        return [nsd if name == 'NSD' else SURFACE_MEASURES[name] for name in names]
+
+    def _empty_values(self, name: str) -> tuple[float, float]:
+        """Value of a surface measure where one mask is empty, and where both are."""
+        if name == 'NSD':
+            return 0.0, np.nan if self.empty_dice is None else self.empty_dice
+        either = np.nan if self.empty_distance is None else self.empty_distance
+        return either, either if self.both_empty_distance is None else self.both_empty_distance
 
     def process_sample(self, sample: dict) -> dict:
         """Keep the confusion matrix and the distances; for cases the packed label maps too."""
@@ -154,7 +192,9 @@ class SegmentationMetric(JointMetric):
         spacing = self._spacing(sample, gt.ndim)
         if names := self._surface_measures():
             measured = self._measured_regions().values()
-            item['distances'] = region_distances(pred, gt, measured, names, spacing)
+            item['distances'] = region_distances(
+                pred, gt, measured, self._functions(names), spacing
+            )
         if self.group_by is not None and self._surface_measures('case_'):
             item.update(pred=pack_map(pred), gt=pack_map(gt), spacing=spacing)
             item['slice'] = self._slice(sample)
@@ -219,7 +259,9 @@ class SegmentationMetric(JointMetric):
                 )
             pred, gt = (stack_slices(each, slices) for each in maps)
             measured = self._measured_regions().values()
-            case['distances'] = region_distances(pred, gt, measured, names, members[0]['spacing'])
+            case['distances'] = region_distances(
+                pred, gt, measured, self._functions(names), members[0]['spacing']
+            )
         return case
 
     def _dataset_values(self, items: list[dict]) -> dict[str, float]:
@@ -254,21 +296,32 @@ class SegmentationMetric(JointMetric):
         for name in self.measures:
             if name in _OVERLAP:
                 each = _OVERLAP[name](counts, empty=self.empty_dice)
-                values.update(_mean_of(name, each, annotated, regions))
+                values.update(self._means(name, each, annotated, regions))
                 values.update(_mean_of(f'median_{name}', each, annotated, regions, median))
         for index, name in enumerate(self._surface_measures(case)):
             # NaN exactly where either mask is empty.
             each = np.stack([item['distances'][:, index] for item in items])
             values.update(_mean_of(f'{name}_found', each, annotated, regions))
-            either = np.nan if self.empty_distance is None else self.empty_distance
-            both = either if self.both_empty_distance is None else self.both_empty_distance
+            either, both = self._empty_values(name)
             each = np.where(in_pred & in_gt, each, np.where(in_pred | in_gt, either, both))
-            values.update(_mean_of(name, each, annotated, regions))
+            values.update(self._means(name, each, annotated, regions))
         states = (in_gt & ~in_pred, in_pred & ~in_gt, ~in_pred & ~in_gt)
         for name, state in zip(_COUNTS, states, strict=True):
             number = (state & annotated).sum(0)
             values.update({f'{name}.{key}': v for key, v in zip(regions, number, strict=True)})
         return values
+
+    def _means(
+        self, name: str, values: np.ndarray, annotated: np.ndarray, regions: Mapping[str, Any]
+    ) -> dict[str, float]:
+        """Mean over the items for each region, and the mean of these over the classes."""
+        means = _mean_of(name, values, annotated, regions)
+        classes = [
+            value
+            for key, value in zip(regions, means.values(), strict=True)
+            if key not in self.unions
+        ]
+        return {f'mean_{name}': mean(classes), **means}
 
     def _print(self, values: dict[str, float]) -> None:
         """Print a row for each region and a column for each kind of value; cases apart."""
@@ -285,7 +338,7 @@ class SegmentationMetric(JointMetric):
             ]
             table = format_table(['region', *columns], rows)
             print_log(f'Segmentation, {title}{table}', logger='current')
-        means = [f'{name} {shown[name]:.4f}' for name in ('mIoU', 'mDice') if name in shown]
+        means = [f'{name} {value:.4f}' for name, value in shown.items() if _is_mean(name)]
         if means:
             print_log(', '.join(means), logger='current')
 
@@ -300,3 +353,7 @@ def _mean_of(
     """Average over the items in which a region is annotated; NaN values are left out."""
     values = np.where(annotated, values, np.nan)
     return {f'{name}.{key}': average(values[:, index]) for index, key in enumerate(regions)}
+
+
+def _is_mean(key: str) -> bool:
+    return key in ('mIoU', 'mDice') or key.removeprefix('case_').startswith('mean_')

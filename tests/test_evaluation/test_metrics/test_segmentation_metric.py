@@ -4,8 +4,7 @@ import torch
 
 from mmjoint.evaluation.metrics import SegmentationMetric
 from mmjoint.functional.overlap import dice
-from mmjoint.functional.surface import surface_distance
-from mmjoint.structures import VolumeData
+from mmjoint.functional.surface import normalised_surface_dice, surface_distance
 from mmjoint.utils.errors import UserError
 
 from ..samples import evaluate, make_sample
@@ -35,6 +34,8 @@ def test_by_hand():
         'Dice.disc': (1 + 0) / 2,
         'IoU.rim': (1 / 2 + 0) / 2,
         'IoU.disc': (1 + 0) / 2,
+        'mean_Dice': (1 / 3 + 1 / 3) / 2,  # over the classes, not the union
+        'mean_HD95': (0.9 + 10) / 2,  # 95th percentile of 0, 0, 1 in either class
         # First image: border of the rim {1} against {1, 2}: directed means 0 and 1/2.
         'ASSD.rim': (0.25 + 10) / 2,
         'ASSD_found.rim': 0.25,
@@ -162,14 +163,67 @@ def test_cases_are_the_volumes_that_their_slices_make(unit):
 def test_volumes():
     rng = np.random.default_rng(4)
     pred, gt = rng.integers(0, 2, (2, 5, 6, 7))
-    sample = make_sample(spacing=(2.0, 1.0, 0.5))
-    sample.gt_sem_seg = VolumeData(data=torch.from_numpy(gt)[None])
-    sample.pred_sem_seg = VolumeData(data=torch.from_numpy(pred)[None])
-    metric = SegmentationMetric(distance_unit='mm')
-    results = evaluate(metric, [sample], classes=('background', 'organ'))
-    expected = surface_distance(pred == 1, gt == 1, 'HD95', spacing=(2.0, 1.0, 0.5))
-    assert results['seg/HD95.organ'] == pytest.approx(expected)
-    assert results['seg/Dice.organ'] == pytest.approx(dice(pred == 1, gt == 1))
+    spacing = (2.0, 1.0, 0.5)
+    measures = ('Dice', 'ASSD', 'HD95', 'HD95_max', 'ASSD_pooled', 'NSD')
+    metric = SegmentationMetric(distance_unit='mm', measures=measures, nsd_tolerance=0.6)
+    samples = samples_of(pred[None], gt[None], spacing=spacing)
+    results = evaluate(metric, samples, classes=('background', 'organ'))
+    pair = pred == 1, gt == 1
+    for measure in ('ASSD', 'HD95', 'HD95_max', 'ASSD_pooled'):
+        expected = surface_distance(*pair, measure, spacing=spacing)
+        assert results[f'seg/{measure}.organ'] == pytest.approx(expected)
+    assert results['seg/NSD.organ'] == normalised_surface_dice(*pair, 0.6, spacing=spacing)
+    assert 0 < results['seg/NSD.organ'] < 1
+    assert results['seg/Dice.organ'] == pytest.approx(dice(*pair))
+
+
+def test_values_for_empty_volumes():
+    """Four volumes: found, missed, spurious, absent."""
+    full, empty = np.ones((2, 3, 3), int), np.zeros((2, 3, 3), int)
+    samples = samples_of((full, empty, full, empty), (full, full, empty, empty))
+    metric = SegmentationMetric(
+        measures=('Dice', 'IoU', 'ASD', 'NSD'),
+        empty_dice=0.01,
+        empty_distance=128.0,
+        both_empty_distance=0.0,
+        nsd_tolerance=1.0,
+    )
+    results = evaluate(metric, samples, classes=('background', 'organ'))
+    for name in ('Dice', 'IoU', 'NSD'):
+        assert results[f'seg/{name}.organ'] == pytest.approx((1 + 0 + 0 + 0.01) / 4)
+    assert results['seg/ASD.organ'] == (0 + 128 + 128 + 0) / 4
+    metric = SegmentationMetric(
+        measures=('ASD', 'NSD'), empty_dice=None, empty_distance=None, nsd_tolerance=1.0
+    )
+    results = evaluate(metric, samples, classes=('background', 'organ'))
+    assert results['seg/ASD.organ'] == 0
+    assert results['seg/NSD.organ'] == pytest.approx(1 / 3)
+
+
+def test_mean_over_cases_then_over_classes():
+    rng = np.random.default_rng(9)
+    pred, gt = rng.integers(0, 3, (2, 4, 3, 5, 4))
+    gt[0][gt[0] == 2] = 0
+    pred[0][pred[0] == 2] = 0  # the cup is absent from the first case
+    options = dict(measures=('Dice', 'HD95'), empty_dice=None, empty_distance=None)
+    samples = samples_of(pred, gt, patient_id='p', slice=0)
+    results = evaluate(SegmentationMetric(**options), samples, classes=CLASSES)
+    per_class = [np.mean([dice(pred[n] == c, gt[n] == c) for n in range(c - 1, 4)]) for c in (1, 2)]
+    assert results['seg/Dice.cup'] == pytest.approx(per_class[1])
+    assert results['seg/mean_Dice'] == pytest.approx(np.mean(per_class))
+    expected = (results['seg/HD95.rim'] + results['seg/HD95.cup']) / 2
+    assert results['seg/mean_HD95'] == pytest.approx(expected)
+
+
+def test_names_of_eval():
+    metric = SegmentationMetric(measures=('IoU', 'NSD'), nsd_tolerance=2.0)
+    assert metric.eval_names == ('mIoU', 'mDice', 'IoU', 'Jaccard', 'NSD', 'misses')
+    rng = np.random.default_rng(10)
+    samples = samples_of(*maps(rng, 2))
+    metric.restrict(['Jaccard'])
+    results = evaluate(metric, samples, classes=CLASSES[:3])
+    expected = {f'seg/{name}.{c}' for name in ('IoU', 'median_IoU') for c in ('rim', 'cup')}
+    assert set(results) == expected | {'seg/mean_IoU'}
 
 
 def test_items_are_small():
@@ -195,7 +249,13 @@ def test_only_what_is_asked_for_is_computed():
     metric.restrict(['mIoU'])
     results = evaluate(metric, samples, classes=CLASSES)
     regions = ('background', 'rim', 'cup')
-    keys = {'seg/mIoU', 'seg/IoU.rim', 'seg/IoU.cup', *(f'seg/dataset_IoU.{r}' for r in regions)}
+    keys = {
+        'seg/mIoU',
+        'seg/mean_IoU',
+        'seg/IoU.rim',
+        'seg/IoU.cup',
+        *(f'seg/dataset_IoU.{r}' for r in regions),
+    }
     assert results == {key: whole[key] for key in keys}
     metric.process(None, [samples[0].to_dict()])
     assert 'distances' not in metric.results[0]
@@ -229,6 +289,9 @@ def test_errors_name_what_is_wrong():
         run(metric, samples_of(pred, gt, patient_id='p', slice=2) * 2)
     with pytest.raises(ValueError, match='measures must be among'):
         SegmentationMetric(measures=('dice',))
+    for options in (dict(measures=('NSD',)), dict(nsd_tolerance=1.0)):
+        with pytest.raises(ValueError, match='NSD .* belong together'):
+            SegmentationMetric(**options)
     with pytest.raises(ValueError, match='distance_unit'):
         SegmentationMetric(distance_unit='cm')
 
