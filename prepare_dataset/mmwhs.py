@@ -24,7 +24,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 from common import (
     Problems,
@@ -59,7 +58,7 @@ from volumes import index_files, orient, pair_files, read_volume
 
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.errors import UserError
-from mmjoint.utils.volume_grid import VolumeGrid
+from mmjoint.utils.volume_grid import VolumeGrid, body_axes
 
 CLASSES = ('background', 'myocardium', 'left atrium', 'left ventricle', 'ascending aorta')
 CLASS_OF = {205: 1, 420: 2, 500: 3, 820: 4}
@@ -157,26 +156,6 @@ def make_splits(cases: Sequence[str], seed: int, folder: Path | None) -> Splits:
     splits |= published.read(*splits) or {}
     check_apart(splits, {case_id: case_id for case_id in cases}, pairs)
     return splits
-
-
-def body_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-    """Find how to turn a volume to (Z, Y, X) towards the head, the back and the left.
-
-    This is what ``SimpleITK.DICOMOrient(image, 'LPS')`` does to an array.
-
-    Args:
-        affine: 4x4 matrix from voxel indices to mm, R, A and S positive.
-
-    Returns:
-        ``axes`` and ``flips`` for :func:`orient`.
-    """
-    towards = nibabel.io_orientation(affine)  # per raw axis: R, A or S as 0, 1, 2, and the sign
-    axes, flips = [], []
-    for body_axis, wanted in ((2, 1), (1, -1), (0, -1)):
-        (raw_axis,) = np.flatnonzero(towards[:, 0] == body_axis)
-        axes.append(int(raw_axis))
-        flips.append(bool(towards[raw_axis, 1] != wanted))
-    return tuple(axes), tuple(flips)
 
 
 def class_ids(label: np.ndarray) -> np.ndarray:

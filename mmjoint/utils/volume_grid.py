@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+import nibabel
 import numpy as np
 
 Alignment = Literal['corners', 'centres']
@@ -152,13 +153,50 @@ class VolumeGrid:
         Raises:
             ValueError: ``values`` has another shape.
         """
-        long_axes = [length for length in self.shape if length > 1]
-        if [length for length in values.shape if length > 1] != long_axes:
-            raise ValueError(f'expected values of the shape {self.shape}, got {values.shape}')
-        values = values.reshape(self.shape)
+        values = self.as_stored(values)
         lengths = zip(self.crop_shape, self.shape, strict=True)
         index = [self._nearest(old, new) for old, new in lengths]
         full = np.full(self.full_shape, fill, values.dtype)
         full[tuple(slice(*bounds) for bounds in self.crop)] = values[np.ix_(*index)]
+        return self.turned_back(full)
+
+    def as_stored(self, values: np.ndarray) -> np.ndarray:
+        """Check the shape of a map on the prepared grid and give it all three axes.
+
+        Raises:
+            ValueError: ``values`` has another shape than ``shape``, axes of length 1 apart.
+        """
+        long_axes = [length for length in self.shape if length > 1]
+        if [length for length in values.shape if length > 1] != long_axes:
+            raise ValueError(f'expected values of the shape {self.shape}, got {values.shape}')
+        return values.reshape(self.shape)
+
+    def turned(self, volume: np.ndarray) -> np.ndarray:
+        """Reorder and reverse the axes of an array of ``raw_shape``; gives a view."""
         reversed_axes = tuple(axis for axis, flipped in enumerate(self.flips) if flipped)
-        return np.flip(full, reversed_axes).transpose(np.argsort(self.axes))
+        return np.flip(volume.transpose(self.axes), reversed_axes)
+
+    def turned_back(self, volume: np.ndarray) -> np.ndarray:
+        """Undo :meth:`turned` for an array of ``full_shape``; gives a view."""
+        reversed_axes = tuple(axis for axis, flipped in enumerate(self.flips) if flipped)
+        return np.flip(volume, reversed_axes).transpose(np.argsort(self.axes))
+
+
+def body_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
+    """Find how to turn a volume to (Z, Y, X) towards the head, the back and the left.
+
+    This is what ``SimpleITK.DICOMOrient(image, 'LPS')`` does to an array.
+
+    Args:
+        affine: 4x4 matrix from voxel indices to mm, R, A and S positive.
+
+    Returns:
+        ``axes`` and ``flips`` of a :class:`VolumeGrid`.
+    """
+    towards = nibabel.io_orientation(affine)  # per raw axis: R, A or S as 0, 1, 2, and the sign
+    axes, flips = [], []
+    for body_axis, wanted in ((2, 1), (1, -1), (0, -1)):
+        (raw_axis,) = np.flatnonzero(towards[:, 0] == body_axis)
+        axes.append(int(raw_axis))
+        flips.append(bool(towards[raw_axis, 1] != wanted))
+    return tuple(axes), tuple(flips)
