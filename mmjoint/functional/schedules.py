@@ -44,3 +44,30 @@ def poly_after(
         )
     # Without max(): a step beyond the end would give a complex number.
     return max(base * max(0.0, 1 - (step - start) / (total_steps - start)) ** power, floor)
+
+
+def lagging_epoch(epoch: int, lag: int = 1) -> int:
+    """Epoch whose value a schedule gives that is only updated at the end of each epoch.
+
+    Args:
+        epoch: The epoch, from 0.
+        lag: Epochs by which the schedule is late.
+
+    Returns:
+        ``max(epoch - lag, 0)``.
+    """
+    return max(epoch - lag, 0)
+
+
+def epoch_at(progress: float, num_epochs: int) -> int:
+    """Epoch in which a share of the training lies.
+
+    Args:
+        progress: Share of the training that is done, in [0, 1], from any counter.
+        num_epochs: Number of epochs of the whole training.
+
+    Returns:
+        The epoch, from 0 to ``num_epochs``; ``progress = e / num_epochs`` gives exactly e.
+    """
+    # A quotient times its divisor may lie just below the whole number.
+    return int(progress * num_epochs + 1e-6)
