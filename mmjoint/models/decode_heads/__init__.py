@@ -6,9 +6,12 @@ from .mutual_evidence_head import (
     MutualOutput,
     SingleMutualEvidenceHead,
 )
+from .nd_head import BaseDecodeHeadND
 from .uper_head import JointUPerHead
+from .vnet_head import VNetHead
 
 __all__ = [
+    'BaseDecodeHeadND',
     'BaseGuidedHead',
     'BaseMutualEvidenceHead',
     'GuidedOutput',
@@ -19,4 +22,5 @@ __all__ = [
     'NavigatedHead',
     'ReliableMaskHead',
     'SingleMutualEvidenceHead',
+    'VNetHead',
 ]

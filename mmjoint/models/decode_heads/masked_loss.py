@@ -1,5 +1,7 @@
 """What our versions of mmseg's heads share."""
 
+from collections.abc import Iterable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,6 +11,53 @@ from mmjoint.structures import SampleList, stack_annotated, stack_seg_maps
 from mmjoint.structures.typing import ConfigType, MultiConfig
 
 from ..losses import full_precision
+
+MODES = {2: 'bilinear', 3: 'trilinear'}
+
+
+def masked_losses(
+    seg_logits: Tensor,
+    samples: SampleList,
+    loss_decode: Iterable[nn.Module],
+    loss_dice: nn.Module | None = None,
+    *,
+    ignore_index: int = 255,
+    align_corners: bool = False,
+) -> dict[str, Tensor]:
+    """Losses at the masks' size, for batches whose masks may be absent or partial.
+
+    Args:
+        seg_logits: ``(B, C, *space)``, 2-D or 3-D; enlarged to the masks.
+        samples: The samples; those without a mask do not count.
+        loss_decode: Losses on logits, called as ``loss(logits, target, ignore_index=...)``.
+        loss_dice: A loss on softmax probabilities, called likewise, or None.
+        ignore_index: Label that does not count.
+        align_corners: How the logits are enlarged.
+
+    Returns:
+        The losses by their ``loss_name``.
+    """
+    seg_logits = full_precision(seg_logits)
+    device, num_classes = seg_logits.device, seg_logits.shape[1]
+    # Without any mask the size does not matter: nothing counts.
+    any_mask = any('gt_sem_seg' in sample for sample in samples)
+    shape = None if any_mask else seg_logits.shape[2:]
+    target = stack_seg_maps(samples, ignore_index, shape, device=device)
+    annotated = stack_annotated(samples, num_classes, device=device)
+    if seg_logits.shape[2:] != target.shape[1:]:
+        mode = MODES[target.dim() - 1]
+        seg_logits = F.interpolate(
+            seg_logits, target.shape[1:], mode=mode, align_corners=align_corners
+        )
+    seg_logits = merge_logits(seg_logits, None if annotated.all() else annotated)
+    losses = {
+        loss.loss_name: loss(seg_logits, target, ignore_index=ignore_index) for loss in loss_decode
+    }
+    if loss_dice is not None:
+        losses[loss_dice.loss_name] = loss_dice(
+            seg_logits.softmax(1), target, ignore_index=ignore_index
+        )
+    return losses
 
 
 class MaskedLossMixin:
@@ -80,23 +129,11 @@ class MaskedLossMixin:
             seg_logits: ``(B, C, h, w)``.
             batch_data_samples: The samples; those without a mask do not count.
         """
-        seg_logits = full_precision(seg_logits)
-        device = seg_logits.device
-        # Without any mask the size does not matter: nothing counts.
-        any_mask = any('gt_sem_seg' in sample for sample in batch_data_samples)
-        shape = None if any_mask else seg_logits.shape[2:]
-        target = stack_seg_maps(batch_data_samples, self.ignore_index, shape, device=device)
-        annotated = stack_annotated(batch_data_samples, self.num_classes, device=device)
-        seg_logits = F.interpolate(
-            seg_logits, target.shape[1:], mode='bilinear', align_corners=self.align_corners
+        return masked_losses(
+            seg_logits,
+            batch_data_samples,
+            self.loss_decode,
+            self.loss_dice,
+            ignore_index=self.ignore_index,
+            align_corners=self.align_corners,
         )
-        seg_logits = merge_logits(seg_logits, None if annotated.all() else annotated)
-        losses = {
-            loss.loss_name: loss(seg_logits, target, ignore_index=self.ignore_index)
-            for loss in self.loss_decode
-        }
-        if self.loss_dice is not None:
-            losses[self.loss_dice.loss_name] = self.loss_dice(
-                seg_logits.softmax(1), target, ignore_index=self.ignore_index
-            )
-        return losses
