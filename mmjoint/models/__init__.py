@@ -9,10 +9,12 @@ with warnings.catch_warnings():
         cls_heads,
         data_preprocessors,
         decode_heads,
+        diffusion,
         joint,
         layers,
         losses,
         necks,
+        semi,
         uncertainty,
     )
 
@@ -21,9 +23,11 @@ __all__ = [
     'cls_heads',
     'data_preprocessors',
     'decode_heads',
+    'diffusion',
     'joint',
     'layers',
     'losses',
     'necks',
+    'semi',
     'uncertainty',
 ]

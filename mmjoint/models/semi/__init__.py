@@ -1,0 +1,6 @@
+from .aggregate_decouple import AggregateDecouple
+from .difficulty_tracker import DifficultyTracker
+from .mean_teacher import MeanTeacher
+from .semi_base import SemiBaseModel
+
+__all__ = ['AggregateDecouple', 'DifficultyTracker', 'MeanTeacher', 'SemiBaseModel']
