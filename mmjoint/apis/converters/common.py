@@ -26,6 +26,8 @@ class Converter:
         options: Gives the entries of ``--cfg-options`` that the official weights imply, such as
             the number of classes.
         metadata: Names of entries that hold plain values in place of a tensor.
+        initial: Regular expression of keys of ours that official checkpoints lack; the config's
+            model gives their values.
     """
 
     config: str
@@ -33,6 +35,7 @@ class Converter:
     dropped: str
     options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     metadata: tuple[str, ...] = ()
+    initial: str = ''
 
     def rename(self, key: str) -> str | None:
         """Our name of an official key; None for a key that is dropped.
@@ -54,6 +57,11 @@ class Converter:
         """Rename all keys of an official state dict, without the wrapper's ``module.``."""
         plain = {key.removeprefix('module.'): value for key, value in state.items()}
         return {new: value for key, value in plain.items() if (new := self.rename(key)) is not None}
+
+    def complete(self, state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+        """Add to converted weights what official checkpoints do not hold."""
+        own = {k: v for k, v in model.state_dict().items() if re.fullmatch(self.initial, k)}
+        return {**own, **state}
 
 
 def shifted(template: str, *, base: int, step: int = 1) -> Callable[[re.Match[str]], str]:

@@ -1,0 +1,25 @@
+# A&D on a diffusion V-Net, 3-D: 4 classes, base width 32. Data bring their preprocessor and, where
+# they have another number of classes, set it in the three places where it stands.
+model = dict(
+    type='AggregateDecouple',
+    backbone=dict(
+        type='VNetEncoder', num_axes=3, in_channels=1, base_channels=32, time_channels=512
+    ),
+    # Of the decoder that predicts, and of the two that teach it.
+    decode_head=dict(type='VNetHead', num_axes=3, base_channels=32, num_classes=4),
+    loss_decode=dict(type='DiceCELoss', smooth=1.0),
+    diffusion=dict(type='GaussianDiffusion', num_steps=1000, sampling_steps=10),
+    denoising_stem=dict(
+        type='DenoisingStem',
+        num_axes=3,
+        in_channels=1,
+        base_channels=32,
+        time_channels=512,
+        num_classes=4,
+    ),
+    difficulty=dict(type='DifficultyTracker', num_classes=4, num_iters=50),
+    unlabelled_weight=10.0,
+    num_epochs=301,
+    ramp_up_epochs=300,
+)
+custom_hooks = [dict(type='DecoderAveragingHook', keep=0.99)]
