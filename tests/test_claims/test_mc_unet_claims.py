@@ -29,7 +29,7 @@ test_evaluator = dict(
         {more}
     ],
 )
-uq_options = dict(tta=dict({tta}))
+uq_options = dict(tta=dict(_delete_=True, {tta}))
 """
 MUTUAL = """dict(type='UncertaintyMetric', task='seg', measure='mutual_information'),
         dict(type='CaseUncertaintyMetric', measure='mutual_information'),"""
