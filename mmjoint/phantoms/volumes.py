@@ -6,14 +6,13 @@ smooth random warp bends, so that no two cases have the same shapes.
 
 import gzip
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel
 import numpy as np
 from scipy import ndimage
-
-from .common import smooth_noise
 
 
 def space(rng: np.random.Generator, shape: tuple[int, int, int], bend: float = 0.02) -> np.ndarray:
@@ -38,10 +37,11 @@ def space(rng: np.random.Generator, shape: tuple[int, int, int], bend: float = 0
 
 
 def _blobs(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> np.ndarray:
-    """Smooth noise whose blobs take the same share of each axis; coarse along short axes."""
-    cube = smooth_noise(rng, (24, 24, 24), 24 * size)
-    zoom = [length / 24 for length in shape]
-    return ndimage.zoom(cube, zoom, order=1, grid_mode=True, mode='nearest')
+    """Smooth noise of deviation 1 whose blobs take the share ``size`` of each axis."""
+    coarse = rng.standard_normal((math.ceil(1 / size) + 1,) * 3)
+    zoom = [length / coarse.shape[0] for length in shape]
+    field = ndimage.zoom(coarse, zoom, order=3, grid_mode=True, mode='nearest')
+    return ((field - field.mean()) / field.std()).astype(np.float32)
 
 
 def rotation(angles: Sequence[float]) -> np.ndarray:
