@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmjoint.registry import UNCERTAINTY
 from mmjoint.structures import JointDataSample
+from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import derive_seed
 
 from ..joint import BaseJointModel, BatchPrediction
@@ -37,11 +38,13 @@ class MCDropout(UncertaintyEstimator):
     global random state nor on how images are batched or spread over processes.
 
     Dropout that a module calls as a function (``F.dropout``) is not switched on by itself: such
-    modules are named in the log, and those that match ``functional`` take part.
+    modules are named in the log, and those that match ``functional`` take part. What attention and
+    recurrent layers drop within a function of torch stays off, and is named as well.
 
     What no draw changes is computed once, several passes run as one batch, and a convolution over
-    joined maps is split where some of them do not change; see :mod:`.replay`. Where a network does
-    not allow that, a line in the log says so and the passes run one by one.
+    joined maps is split where some of them do not change; see :mod:`.replay`. On the first image of
+    a size this is compared with a pass in full. Where a network does not allow it, a line in the
+    log says so and the passes run one by one.
 
     Args:
         model: A built model with at least one active dropout layer.
@@ -59,6 +62,7 @@ class MCDropout(UncertaintyEstimator):
 
     Raises:
         ValueError: If the model has no active dropout, or a number is impossible.
+        UserError: In predicting, if no module that ``functional`` matches calls F.dropout.
 
     Reference:
         Gal and Ghahramani, "Dropout as a Bayesian approximation", ICML 2016.
@@ -140,7 +144,13 @@ class MCDropout(UncertaintyEstimator):
     # Passes ---------------------------------------------------------------------------------
 
     def passes(self, inputs: Tensor, sample: JointDataSample) -> Iterator[BatchPrediction]:
-        """Predict ``num_samples`` times with other masks."""
+        """Predict ``num_samples`` times with other masks.
+
+        Raises:
+            ValueError: In training mode, where the layers would drop twice.
+        """
+        if self.model.training:
+            raise ValueError('MCDropout predicts in evaluation mode; call .eval() first')
         key = tuple(inputs.shape), inputs.dtype, inputs.device
         plan = self._plan = self._plans.setdefault(key, _Plan())
         done = 0
@@ -153,9 +163,11 @@ class MCDropout(UncertaintyEstimator):
             )
             try:
                 first = self._with_masks(recording.record, 0, 1)
-                self._choose_batch(plan, recording, first)
                 yield first
                 done = 1
+                if not plan.batch and self.num_samples > 1:
+                    second = self._with_masks(partial(self._infer, inputs, plan), 1, 1)
+                    self._choose_batch(plan, recording, first, second)
                 while done < self.num_samples:
                     number = min(plan.batch, self.num_samples - done)
                     yield self._with_masks(partial(recording.repeat, number), done, number)
@@ -210,33 +222,62 @@ class MCDropout(UncertaintyEstimator):
             mask = torch.cat(masks).to(maps)
         return maps * mask
 
-    def _choose_batch(self, plan: '_Plan', recording: Recording, first: BatchPrediction) -> None:
-        """Decide, once per size of image, how many passes run as one batch."""
-        if plan.batch:
-            return
+    def _choose_batch(
+        self, plan: '_Plan', recording: Recording, first: BatchPrediction, second: BatchPrediction
+    ) -> None:
+        """Decide, once per size of image, how many passes run as one batch.
+
+        Neither a record nor a batch is trusted blindly: not every function lets itself be recorded
+        (a scripted one does not), and that axis 0 holds the images everywhere is a convention, not
+        a law. Both have to give passes 0 and 1 as they came out in full.
+
+        Raises:
+            NotRepeatable: If not even a single pass does.
+        """
         on_cpu = recording.image.device.type == 'cpu'
         budget = self.memory_budget_mib or (32 if on_cpu else 1024)
-        plan.batch = int(budget * 2**20 // max(1, recording.bytes_per_pass))
-        plan.batch = max(1, min(plan.batch, self.num_samples - 1))
-        # That axis 0 holds the images everywhere is a convention, not a law: try it.
-        if plan.batch > 1 and not self._stacks(recording, first):
+        affordable = int(budget * 2**20 // max(1, recording.bytes_per_pass))
+        affordable = max(1, min(affordable, self.num_samples - 1))
+        tolerance = _rounding(recording.image)
+        both = zip(first, second, strict=True)
+        pair = BatchPrediction(
+            *(None if one is None else torch.cat([one, two]) for one, two in both)
+        )
+        if affordable > 1 and self._gives(recording, range(2), pair, tolerance):
+            plan.batch = affordable
+        elif self._gives(recording, range(1, 2), second, tolerance):
             plan.batch = 1
+        else:
+            raise NotRepeatable('a pass from the record differs from the same pass in full')
 
-    def _stacks(self, recording: Recording, first: BatchPrediction) -> bool:
+    def _gives(
+        self,
+        recording: Recording,
+        passes: range,
+        expected: Sequence[Tensor | None],
+        tolerance: float,
+    ) -> bool:
         try:
-            pair = self._with_masks(partial(recording.repeat, 2), 0, 2)
-        except (NotRepeatable, RuntimeError):
+            repeated = partial(recording.repeat, len(passes))
+            actual = self._with_masks(repeated, passes.start, len(passes))
+        except Exception:  # in full the same code went through, whatever stops it here
             return False
-        for alone, stacked in zip(first, pair, strict=True):
-            if alone is None:
+        for one, other in zip(actual, expected, strict=True):
+            if other is None:
                 continue
-            if stacked.shape != (2, *alone.shape[1:]):
+            if one.shape != other.shape:
                 return False
-            if not torch.allclose(stacked[:1], alone, rtol=1e-3, atol=1e-4):
+            if not (one - other).abs().max() <= tolerance * other.abs().max():
                 return False
         return True
 
     def _tell(self, mode: '_FunctionalDropout') -> None:
+        if self.functional and not mode.taking_part:
+            raise UserError(
+                f'functional={list(self.functional)}: expected modules that call F.dropout, found '
+                'none among those it matches; leave it out, or name others'
+                + (f': {", ".join(sorted(mode.silent))}' if mode.silent else '')
+            )
         self._told = True
         names = [*self._layers, *sorted(mode.taking_part)]
         shown = ', '.join(names[:12]) + (f' and {len(names) - 12} more' if names[12:] else '')
@@ -247,6 +288,29 @@ class MCDropout(UncertaintyEstimator):
                 f'functional=[...] to switch it on: {", ".join(sorted(mode.silent))}',
                 logger='current',
             )
+        inner = [name for name, module in self.model.named_modules() if _has_inner_dropout(module)]
+        if inner:
+            print_log(
+                'MCDropout: these drop out within a function of torch and stay off: '
+                + ', '.join(inner),
+                logger='current',
+            )
+
+
+def _has_inner_dropout(module: nn.Module) -> bool:
+    """Tell whether a module hands a rate of its own to torch: attention and recurrent layers."""
+    rates = [getattr(module, name, None) for name in ('dropout', 'attn_drop')]
+    return any(isinstance(rate, float) and rate > 0 for rate in rates)
+
+
+def _rounding(image: Tensor) -> float:
+    """Error that another order of sums may have, relative to the largest value."""
+    device = image.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else image.dtype
+    eps = torch.finfo(dtype).eps
+    if device == 'cuda' and dtype == torch.float32:  # convolutions round to 10 bits (TF32)
+        eps = 2**-10
+    return max(8 * eps, 1e-4)
 
 
 class _Plan:

@@ -17,6 +17,8 @@ Two further savings follow from the record:
 Where Python code would have to be undone (a varying call writes into a fixed tensor), the calls
 that made that tensor are repeated in every pass. Where the record cannot be trusted at all (code
 that branches on varying values, another sequence of calls) the passes are run one by one in full.
+Some things escape the record unnoticed: scripted modules, extensions outside torch, writing through
+``.data``, state of Python objects. Whoever repeats compares a pass with one in full first.
 """
 
 import weakref
@@ -77,8 +79,9 @@ class _Leaf:
     def give(self) -> Tensor:
         if self.kept is not None:
             return self.kept
-        # Only fixed calls see it, and they do not look at it: any content will do.
-        return torch.empty((), dtype=self.dtype, device=self.device).expand(self.shape)
+        # Only fixed calls see it, and they do not look at it. Should anything else do so, it shows.
+        content = float('nan') if self.dtype.is_floating_point or self.dtype.is_complex else 0
+        return torch.full((), content, dtype=self.dtype, device=self.device).expand(self.shape)
 
 
 class _Split(NamedTuple):
@@ -122,7 +125,7 @@ class Recording:
     ) -> None:
         self.function = function
         self.image = image
-        self.constants = {id(tensor) for tensor in constants}
+        self.constants = {id(tensor): tensor for tensor in constants}
         self.calls: list[_Call] = []
         self.volatile = volatile
         self.bytes_per_pass = 0

@@ -1,3 +1,6 @@
+import copy
+import pickle
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmjoint.models.joint import BaseJointModel, BatchPrediction
 from mmjoint.models.uncertainty import MCDropout, mc_dropout
 from mmjoint.structures import JointDataSample
+from mmjoint.utils.errors import UserError
 
 CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 DROPOUT = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
@@ -179,6 +183,7 @@ def test_what_the_masks_do_not_change_is_computed_once():
     model, inputs, estimator = make(Tiny(with_cls=False), memory_budget_mib=1e-6)
     with torch.no_grad(), FlopCounterMode(display=False) as one:
         model.infer(inputs[:1])
+    predict(estimator, inputs[:1])  # the first image of a size is a trial as well
     with FlopCounterMode(display=False) as six:
         predict(estimator, inputs[:1])
     space = 8 * 6
@@ -280,6 +285,119 @@ def test_batches_are_not_trusted_blindly():
     torch.testing.assert_close(actual.seg_logits.data, expected.seg_logits.data, rtol=0, atol=1e-4)
     (plan,) = estimator._plans.values()
     assert plan.repeatable and plan.batch == 1
+
+
+class TakesOneImage(Tiny):
+    """Gates all images by the first one."""
+
+    def infer(self, inputs):
+        maps = self.drop(self.stem(inputs))
+        gate = maps.mean((2, 3))[0, :, None, None]
+        return BatchPrediction(seg_logits=self.head(torch.cat([maps, 9 * maps * gate], 1)))
+
+
+class MixesImages(Tiny):
+    """Normalizes over the batch, at so small a scale that errors are small, too."""
+
+    def infer(self, inputs):
+        maps = self.drop(self.stem(inputs))
+        maps = F.batch_norm(maps, None, None, training=True)
+        return BatchPrediction(seg_logits=1e-3 * self.head(torch.cat([maps, maps], 1)))
+
+
+class Asserts(Tiny):
+    """Takes it for granted that there is one image behind the dropout as well."""
+
+    def infer(self, inputs):
+        maps = self.drop(self.stem(inputs))
+        assert len(maps) == 1
+        return BatchPrediction(seg_logits=self.head(torch.cat([maps, maps], 1)))
+
+
+class Scripted(Tiny):
+    """Its prefix does not pass through torch functions that could be recorded."""
+
+    def __init__(self):
+        super().__init__()
+        self.scripted = torch.jit.script(nn.Sequential(nn.Conv2d(6, 6, 1), nn.ReLU()))
+
+    def infer(self, inputs):
+        maps = self.scripted(self.stem(inputs))
+        return BatchPrediction(seg_logits=self.head(torch.cat([maps, self.drop(maps.exp())], 1)))
+
+
+class WritesToData(Tiny):
+    """Changes a fixed map behind the back of its version counter."""
+
+    def infer(self, inputs):
+        stem = self.stem(inputs)
+        stem.data.add_(self.drop(2 * stem))
+        return BatchPrediction(seg_logits=self.head(torch.cat([stem, stem], 1)))
+
+
+@pytest.mark.parametrize('budget', [1e-6, 1.0])
+@pytest.mark.parametrize(
+    ('kind', 'repeatable'),
+    [
+        (TakesOneImage, True),
+        (MixesImages, True),
+        (Asserts, True),
+        (Scripted, False),
+        (WritesToData, False),
+    ],
+)
+def test_what_a_record_or_a_batch_would_get_wrong(kind, repeatable, budget):
+    model, inputs, estimator = make(kind(), memory_budget_mib=budget)
+    plain = MCDropout(model, num_samples=6, fused=False).eval()
+    for a, b in zip(predict(plain, inputs), predict(estimator, inputs), strict=True):
+        torch.testing.assert_close(
+            a.seg_uncertainty.variance, b.seg_uncertainty.variance, rtol=1e-3, atol=0
+        )
+        torch.testing.assert_close(a.seg_logits.data, b.seg_logits.data, rtol=0, atol=1e-6)
+    (plan,) = estimator._plans.values()
+    assert plan.repeatable == repeatable and plan.batch == int(repeatable)
+
+
+class Attends(Tiny):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 2, dropout=0.4, batch_first=True)
+
+    def infer(self, inputs):
+        tokens = self.stem(inputs).flatten(2).transpose(1, 2)
+        tokens = self.attention(tokens, tokens, tokens)[0]
+        return BatchPrediction(cls_logits=self.cls(tokens.mean(1)))
+
+
+def test_dropout_within_functions_of_torch_is_named(monkeypatch):
+    lines = []
+    monkeypatch.setattr(mc_dropout, 'print_log', lambda line, **_: lines.append(line))
+    model, inputs, estimator = make(Attends())
+    predict(estimator, inputs)
+    assert lines[1].endswith('stay off: attention')
+
+
+def test_patterns_that_switch_nothing_on_are_refused():
+    model, inputs, estimator = make(Attends(), functional=['attention'])
+    with pytest.raises(UserError, match=r"functional=\['attention'\]: expected modules that call"):
+        predict(estimator, inputs)
+
+
+def test_training_mode_is_refused():
+    model, inputs, estimator = make()
+    with pytest.raises(ValueError, match=r'call \.eval\(\) first'):
+        predict(estimator.train(), inputs)
+
+
+@pytest.mark.parametrize('remake', [copy.deepcopy, lambda each: pickle.loads(pickle.dumps(each))])
+def test_copies(remake):
+    """A copy draws for its own model, also after the original has predicted."""
+    model, inputs, estimator = make()
+    expected = predict(estimator, inputs)
+    other = remake(estimator)
+    for a, b in zip(expected, predict(other, inputs), strict=True):
+        assert torch.equal(maps_of(a), maps_of(b))
+    assert not {id(layer) for layer in other._layers.values()} & {id(m) for m in model.modules()}
 
 
 @pytest.mark.parametrize(
