@@ -1,22 +1,7 @@
-"""Ranges of intensities: clipping at values or percentiles, and scaling to [0, 1]."""
+"""Intensities of images: scaling to [0, 1], blur, brightness, contrast and gamma."""
 
 import numpy as np
-
-
-def rescale_to_unit(image: np.ndarray) -> np.ndarray:
-    """Scale an image linearly so that its minimum becomes 0 and its maximum 1.
-
-    Args:
-        image: Array of any shape, finite.
-
-    Returns:
-        float32 array of the same shape; all 0 where the image is constant.
-    """
-    image = image.astype(np.float32, copy=False)
-    low, high = image.min(), image.max()
-    if low == high:
-        return np.zeros_like(image)
-    return (image - low) / (high - low)
+from scipy import ndimage
 
 
 def normalize_volume(
@@ -40,12 +25,103 @@ def normalize_volume(
     Raises:
         ValueError: Both kinds of limits were given, or limits are in the wrong order.
     """
+    low, high = intensity_range(image, clip=clip, percentiles=percentiles)
+    if low == high:
+        return np.zeros(image.shape, np.float32)
+    return scale_from_range(image, low, high)
+
+
+def intensity_range(
+    image: np.ndarray,
+    *,
+    clip: tuple[float, float] | None = None,
+    percentiles: tuple[float, float] | None = None,
+) -> tuple[float, float]:
+    """Find the lowest and highest value of a volume after clipping.
+
+    Args:
+        image: Array of any shape.
+        clip: See :func:`normalize_volume`.
+        percentiles: See :func:`normalize_volume`.
+
+    Returns:
+        Two values of single precision; equal where the clipped volume is constant, NaN where the
+        volume holds NaN.
+
+    Raises:
+        ValueError: Both kinds of limits were given, or limits are in the wrong order.
+    """
     if clip is not None and percentiles is not None:
         raise ValueError('give clip or percentiles, not both')
     for name, limits in (('clip', clip), ('percentiles', percentiles)):
         if limits is not None and not limits[0] < limits[1]:
             raise ValueError(f'{name} must rise, got {limits}')
     image = image.astype(np.float32, copy=False)
+    ends = np.array([image.min(), image.max()])
     if percentiles is not None:
         clip = np.percentile(image, percentiles).tolist()
-    return rescale_to_unit(image if clip is None else np.clip(image, *clip))
+    return tuple((ends if clip is None else np.clip(ends, *clip)).tolist())
+
+
+def scale_from_range(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Clip to [low, high] and scale this range to [0, 1].
+
+    Args:
+        image: Array of any shape.
+        low: What becomes 0, of single precision.
+        high: What becomes 1, above ``low``.
+
+    Returns:
+        A new float32 array of the same shape.
+    """
+    scaled = np.clip(image.astype(np.float32, copy=False), np.float32(low), np.float32(high))
+    scaled -= np.float32(low)
+    scaled /= np.float32(high) - np.float32(low)
+    return scaled
+
+
+def gaussian_blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Blur an image; beyond its borders it is reflected, beyond 4 ``sigma`` the kernel ends.
+
+    Args:
+        image: Floating-point array of any number of axes, which are all blurred.
+        sigma: Standard deviation of the kernel in voxels, > 0.
+
+    Returns:
+        Array of the same shape and dtype.
+    """
+    return ndimage.gaussian_filter(image, sigma)
+
+
+def change_contrast(image: np.ndarray, factor: float) -> np.ndarray:
+    """Stretch the differences from the mean and clip to the old extremes.
+
+    Args:
+        image: Floating-point array of any shape.
+        factor: 1 changes nothing.
+
+    Returns:
+        Array of the same shape and dtype.
+    """
+    mean = image.mean()
+    return np.clip((image - mean) * float(factor) + mean, image.min(), image.max())
+
+
+def change_gamma(image: np.ndarray, gamma: float) -> np.ndarray:
+    """Raise the values, scaled to [0, 1], to a power and restore their spread.
+
+    The old mean is restored first; then the values are scaled about 0 to the old standard
+    deviation, so that the mean is not quite kept, as in batchgenerators.
+
+    Args:
+        image: Floating-point array of any shape.
+        gamma: The power, > 0.
+
+    Returns:
+        Array of the same shape and dtype; a constant image becomes 0.
+    """
+    mean, deviation, low = image.mean(), image.std(), image.min()
+    span = image.max() - low + np.float32(1e-7)
+    changed = ((image - low) / span) ** float(gamma) * span + low
+    changed += mean - changed.mean()
+    return changed / (changed.std() + np.float32(1e-8)) * deviation
