@@ -11,7 +11,6 @@ from common import note
 from reading import contents
 
 from mmjoint.utils.errors import UserError
-from mmjoint.utils.io import atomic_path
 from mmjoint.utils.volume_grid import VolumeGrid
 
 Splits = dict[str, list[str]]
@@ -45,8 +44,8 @@ def store_case(
     for name, array, dtype in zip(
         paths.values(), (image, label), (np.float32, np.uint8), strict=True
     ):
-        with atomic_path(root / name) as temporary:
-            np.save(temporary, np.ascontiguousarray(array, dtype))
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(root / name, np.ascontiguousarray(array, dtype))
     return {
         **paths,
         'patient_id': patient_id,

@@ -24,7 +24,10 @@ from .volumes import (
 
 FIRST_NUMBER = 1001
 STRAY_CASE = 'mr_train_1002'
-STRAY_ROWS = 12  # more than the 10 that its preparation clears, so that no true label is lost
+# Further voxels at the right, the back and the foot of its volume: more than its preparation
+# clears, so that no true label is lost.
+STRAY_ROOM = (5, 12, 5)
+NO_ROOM = (0, 0, 0)
 STRAY_VALUE = 421
 FIELD_OF_VIEW = 180.0  # mm
 MODALITIES = ('ct', 'mr')
@@ -71,21 +74,23 @@ def draw_shape(rng: np.random.Generator, modality: str, size: int) -> tuple[int,
 
 
 def draw_anatomy(
-    rng: np.random.Generator, shape: tuple[int, int, int], *, behind: int = 0
+    rng: np.random.Generator, shape: tuple[int, int, int], *, room: Sequence[int] = NO_ROOM
 ) -> np.ndarray:
     """Draw the tissues of a chest; the same for both modalities.
 
     Args:
         rng: Generator.
         shape: Voxels along X, Y, Z.
-        behind: How many of the rows along Y lie behind the usual field of view.
+        room: How many of them lie beyond the usual field of view: at the right, the back, the foot.
 
     Returns:
         uint8 array of tissues.
     """
     places = space(rng, shape, 0.016)
-    if behind:
-        places[1] *= shape[1] / (shape[1] - behind)
+    for axis, extra in enumerate(room):
+        places[axis] *= shape[axis] / (shape[axis] - extra)
+    for axis in (0, 2):  # the first voxels of these axes are the further ones
+        places[axis] -= room[axis] / (shape[axis] - room[axis])
     centre = np.array([0.54, 0.42, 0.47]) + rng.uniform(-0.04, 0.04, 3)
     heart = turned(places, rotation(rng.uniform(-16, 16, 3)), centre)
     size = rng.uniform(1.05, 1.35)
@@ -187,22 +192,22 @@ def render_heart(
     modality: Literal['ct', 'mr'],
     *,
     bright_blood: bool = False,
-    behind: int = 0,
+    room: Sequence[int] = NO_ROOM,
 ) -> HeartPhantom:
     """Draw one volume.
 
     Args:
         rng: Generator; all that is random comes from it.
-        shape: (X, Y, Z), without the rows ``behind``.
+        shape: (X, Y, Z), without ``room``.
         modality: How it is seen. MR has another contrast, a bias field, more blur and noise.
         bright_blood: See :func:`mr_units`.
-        behind: Further rows at the back.
+        room: Further voxels at the right, the back and the foot.
 
     Returns:
         The volume.
     """
-    shape = shape[0], shape[1] + behind, shape[2]
-    tissue = draw_anatomy(rng, shape, behind=behind)
+    shape = tuple(length + extra for length, extra in zip(shape, room, strict=True))
+    tissue = draw_anatomy(rng, shape, room=room)
     label = np.asarray(RAW_VALUES, np.int16)[np.where(tissue < len(RAW_VALUES), tissue, 0)]
     texture = smooth_noise(rng, shape, max(shape) / 16)
     if modality == 'ct':
@@ -219,20 +224,18 @@ def render_heart(
     return HeartPhantom(np.rint(image).astype(np.int16), label)
 
 
-def add_stray_labels(rng: np.random.Generator, label: np.ndarray, behind: int) -> None:
+def add_stray_labels(rng: np.random.Generator, label: np.ndarray) -> None:
     """Label some voxels at the borders of the volume, as in one real case.
 
     Args:
         rng: Generator.
-        label: Raw values (X, Y, Z) towards the left, the back and the head; it is changed.
-        behind: Rows at the back that hold no heart.
+        label: Raw values (X, Y, Z) towards the left, the back and the head, with
+            :data:`STRAY_ROOM`; it is changed.
     """
-    for place in (
-        (slice(None), slice(-behind + 2, -1), slice(None)),
-        (slice(None), slice(None), slice(0, 2)),
-    ):
-        corner = label[place]
-        corner[rng.random(corner.shape) < 0.01] = 205
+    places = np.ix_(*map(range, label.shape))
+    stray = (places[0] < 3) | (places[2] < 3)
+    stray = stray | ((places[1] >= label.shape[1] - 9) & (places[1] < label.shape[1] - 1))
+    label[stray & (rng.random(label.shape) < 0.01)] = RAW_VALUES[MYOCARDIUM]
 
 
 def file_axes(volume: np.ndarray, orientation: str) -> np.ndarray:
@@ -308,11 +311,11 @@ def write_mmwhs(
     for place, modality, index in track(plan, 'heart phantoms'):
         rng = case_rng(seed, place, index)
         case_id = f'{modality}_train_{FIRST_NUMBER + index}'
-        behind = STRAY_ROWS if case_id == STRAY_CASE else 0
+        room = STRAY_ROOM if case_id == STRAY_CASE else NO_ROOM
         shape = draw_shape(rng, modality, size)
-        phantom = render_heart(rng, shape, modality, bright_blood=bright_blood, behind=behind)
-        if behind:
-            add_stray_labels(rng, phantom.label, behind)
+        phantom = render_heart(rng, shape, modality, bright_blood=bright_blood, room=room)
+        if case_id == STRAY_CASE:
+            add_stray_labels(rng, phantom.label)
         if modality == 'ct' and index == 0:
             edge = np.argwhere(phantom.label == 420)[:3]
             phantom.label[tuple(edge.T)] = STRAY_VALUE

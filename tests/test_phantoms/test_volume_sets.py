@@ -152,7 +152,9 @@ def test_hearts_lie_the_same_way_whatever_the_orientation_of_the_file(raw):
         path = root / case['modality'].upper() / f'labelsTr/{case["id"]}_label.nii.gz'
         label = nibabel.as_closest_canonical(nibabel.load(path))  # R, A, S
         data = np.asarray(label.dataobj)
-        data = data[:, 14:] if case['id'] == mmwhs_raw.STRAY_CASE else data
+        if case['id'] == mmwhs_raw.STRAY_CASE:  # axes to R, A, S: the left end is kept
+            across, back, foot = mmwhs_raw.STRAY_ROOM
+            data = data[:-across, back:, foot:]
         at = {value: np.argwhere(data == value).mean(axis=0) for value in (420, 500, 550, 820)}
         assert at[500][0] < at[550][0] and at[500][1] > at[420][1]
         assert at[820][2] > at[420][2]
@@ -176,9 +178,10 @@ def test_case_1002_has_stray_labels_far_from_the_heart(raw):
     assert truth[5]['id'] == mmwhs_raw.STRAY_CASE
     path = root / f'MR/labelsTr/{mmwhs_raw.STRAY_CASE}_label.nii.gz'
     label = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
-    behind = label[:, : mmwhs_raw.STRAY_ROWS]  # A is positive: the back comes first
-    assert set(np.unique(behind)) == {0, 205}
-    assert 0 < (behind > 0).sum() < 0.05 * behind.size
+    across, back, foot = mmwhs_raw.STRAY_ROOM  # beyond the heart: towards R, behind, below
+    for part in (label[-across:], label[:, :back], label[:, :, :foot]):
+        assert set(np.unique(part)) == {0, 205}
+        assert 0 < (part > 0).mean() < 0.05
 
 
 def test_mnms_files(raw):
