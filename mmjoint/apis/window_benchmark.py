@@ -4,12 +4,13 @@ import multiprocessing
 import platform
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -62,7 +63,7 @@ class WindowBenchmarkOptions:
 
 
 def run_window_benchmark(options: WindowBenchmarkOptions) -> dict[str, Any]:
-    """Measure each form in a process of its own, one after the other.
+    """Measure each form in a process of its own; they take turns, so that all see the same load.
 
     Every form ends on the same: the class of each voxel and the entropy of its probabilities.
 
@@ -70,33 +71,42 @@ def run_window_benchmark(options: WindowBenchmarkOptions) -> dict[str, Any]:
         options: What to measure.
 
     Returns:
-        Plain values: per form ``seconds`` (median, smallest, largest), ``memory_mib`` (with
-        ``extra``: the peak less what the process held before), ``equal_labels`` (share of voxels
-        with the first form's class) and ``entropy_difference`` (the largest, nats); and what was
-        measured on what.
+        Plain values: per form ``seconds`` (median, smallest, largest), ``cpu_seconds`` (median, of
+        the process: other programs disturb it less), ``memory_mib`` (with ``extra``: the peak less
+        what the process held before), ``equal_labels`` (share of voxels with the first form's
+        class) and ``entropy_difference`` (the largest, nats); and what was measured on what.
 
     Raises:
         UserError: If the options do not fit each other or a process ran out of memory.
     """
     _check(options)
     results: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        context = multiprocessing.get_context('spawn')
+        pools = {
+            form: stack.enter_context(ProcessPoolExecutor(1, mp_context=context))
+            for form in options.forms
+        }
+
+        def in_process(form: str, function: Callable[..., Any], *args: Any) -> Any:
+            try:
+                return pools[form].submit(function, form, *args).result()
+            except BrokenProcessPool as error:
+                raise UserError(
+                    f'{form}: expected a process to measure in, found that it was ended, most '
+                    'likely for want of memory; use a smaller --shape'
+                ) from error
+
         for form in options.forms:
-            context = multiprocessing.get_context('spawn')
-            with ProcessPoolExecutor(1, mp_context=context) as pool:
-                try:
-                    run = pool.submit(_measure, form, options, f'{folder}/{form}.npz')
-                    results[form] = run.result()
-                except BrokenProcessPool as error:
-                    raise UserError(
-                        f'{form}: expected a process to measure in, found that it was ended, most '
-                        'likely for want of memory; use a smaller --shape'
-                    ) from error
-            results[form].update(
-                _difference(*(f'{folder}/{f}.npz' for f in (options.forms[0], form)))
-            )
-            if form != options.forms[0]:
-                Path(f'{folder}/{form}.npz').unlink()
+            in_process(form, _prepare, options)
+        for _ in range(options.iters):
+            for form in options.forms:
+                in_process(form, _run)
+        for form in options.forms:
+            results[form] = in_process(form, _figures, f'{folder}/{form}.npz')
+        for form in options.forms:
+            first, own = (f'{folder}/{name}.npz' for name in (options.forms[0], form))
+            results[form].update(_difference(first, own))
     settings = {key: value for key, value in asdict(options).items() if key != 'forms'}
     return dict(forms=results, **settings, machine=_machine(options))
 
@@ -123,8 +133,22 @@ def _machine(options: WindowBenchmarkOptions) -> dict[str, Any]:
     )
 
 
-def _measure(form: str, options: WindowBenchmarkOptions, file: str) -> dict[str, Any]:
-    """Measure one form in this process."""
+@dataclass
+class _Prepared:
+    """What a process keeps from call to call."""
+
+    infer: Callable[[], dict[str, Tensor]]
+    watch: Stopwatch
+    memory: PeakMemory
+    cpu_seconds: list[float] = field(default_factory=list)
+    result: dict[str, Tensor] = field(default_factory=dict)
+
+
+_PREPARED: dict[str, _Prepared] = {}
+
+
+def _prepare(form: str, options: WindowBenchmarkOptions) -> None:
+    """Make volume and network, and run once on a small part."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = torch.device(options.device)
@@ -135,22 +159,34 @@ def _measure(form: str, options: WindowBenchmarkOptions, file: str) -> dict[str,
     volume = torch.randn((1, 1, *options.shape), device=device)
     infer = _form(form, options)
     infer(volume[(..., *(slice(0, n // 4) for n in options.shape))], network)
-    memory, watch = PeakMemory(device), Stopwatch(device)
-    result: dict[str, Tensor] = {}
-    for _ in range(options.iters):
-        result.clear()  # so that no run counts the result of the one before
-        with watch.phase('run'):
-            result = infer(volume, network)
-    figures = memory.read()
-    if 'rss_before' in figures:
-        figures['extra'] = figures['peak_rss'] - figures['rss_before']
-    seconds = watch.seconds['run']
-    np.savez(file, **{name: values.cpu().numpy() for name, values in result.items()})
+    _PREPARED[form] = _Prepared(
+        lambda: infer(volume, network), Stopwatch(device), PeakMemory(device)
+    )
+
+
+def _run(form: str) -> None:
+    own = _PREPARED[form]
+    own.result = {}  # so that no run counts the result of the one before
+    start = time.process_time()
+    with own.watch.phase('run'):
+        own.result = own.infer()
+    own.cpu_seconds.append(time.process_time() - start)
+
+
+def _figures(form: str, file: str) -> dict[str, Any]:
+    """Sum up, and save the result of the last run."""
+    own = _PREPARED.pop(form)
+    memory = own.memory.read()
+    if 'rss_before' in memory:
+        memory['extra'] = memory['peak_rss'] - memory['rss_before']
+    seconds = own.watch.seconds['run']
+    np.savez(file, **{name: values.cpu().numpy() for name, values in own.result.items()})
     return dict(
         seconds=statistics.median(seconds),
         seconds_min=min(seconds),
         seconds_max=max(seconds),
-        memory_mib=figures,
+        cpu_seconds=statistics.median(own.cpu_seconds),
+        memory_mib=memory,
         threads=torch.get_num_threads(),
     )
 

@@ -33,7 +33,7 @@ def check(result, forms=FORMS):
     assert tuple(result['forms']) == forms
     for form, figures in result['forms'].items():
         assert 0 < figures['seconds_min'] <= figures['seconds'] <= figures['seconds_max'], form
-        assert figures['memory_mib']['peak_rss'] > 0
+        assert figures['cpu_seconds'] > 0 and figures['memory_mib']['peak_rss'] > 0
         assert figures['equal_labels'] > 0.999
         assert figures['entropy_difference'] < 1e-5
 
