@@ -17,7 +17,16 @@ from mmjoint.evaluation.eval_names import available_names, resolve_names
 from mmjoint.models.losses import MaskedCrossEntropyLoss
 from mmjoint.registry import MODELS
 
-from .test_prepare_dataset.scripts import isic2016, ispy1, make_phantoms, refuge
+from .test_prepare_dataset.scripts import (
+    isic2016,
+    ispy1,
+    la,
+    make_phantoms,
+    mmwhs,
+    mnms,
+    refuge,
+    synapse,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -37,6 +46,10 @@ PARSERS = {
     'prepare_dataset/refuge.py': lambda words: refuge.build_parser().parse_args(words),
     'prepare_dataset/ispy1.py': lambda words: ispy1.build_parser().parse_args(words),
     'prepare_dataset/isic2016.py': lambda words: isic2016.build_parser().parse_args(words),
+    'prepare_dataset/la.py': lambda words: la.build_parser().parse_args(words),
+    'prepare_dataset/synapse.py': lambda words: synapse.build_parser().parse_args(words),
+    'prepare_dataset/mmwhs.py': lambda words: mmwhs.build_parser().parse_args(words),
+    'prepare_dataset/mnms.py': lambda words: mnms.build_parser().parse_args(words),
     'prepare_dataset/make_phantoms.py': lambda words: make_phantoms.build_parser().parse_args(
         words
     ),

@@ -246,6 +246,24 @@ def part_of(index: int, count: int, labelled: bool) -> str:
     return ('Training/Labeled', 'Validation', 'Testing')[sum(index >= bound for bound in bounds)]
 
 
+def divide_subjects(num_cases: int) -> list[int]:
+    """Divide subjects among :data:`GROUPS` as in the real set, if not too few.
+
+    Args:
+        num_cases: Number of subjects.
+
+    Returns:
+        Number per group. From 8 subjects on each vendor has two with labels; those without labels
+        are the first to be missing.
+    """
+    counts = divide(num_cases, GROUP_SIZES)
+    while num_cases >= 8 and min(counts[:-1]) < 2:
+        giver = len(counts) - 1 if counts[-1] else int(np.argmax(counts))
+        counts[giver] -= 1
+        counts[int(np.argmin(counts[:-1]))] += 1
+    return counts
+
+
 def write_mnms(
     root: Path,
     *,
@@ -269,10 +287,7 @@ def write_mnms(
         Per case its code, vendor, frames ED and ES, ejection fraction and whether it is labelled.
     """
     rng = case_rng(seed)
-    counts = divide(num_cases, GROUP_SIZES)
-    if counts[-1] and min(counts[:-1]) < 2:  # labelled subjects of each vendor come first
-        counts[int(np.argmin(counts[:-1]))] += counts[-1]
-        counts[-1] = 0
+    counts = divide_subjects(num_cases)
     groups = [group for group, count in zip(GROUPS, counts, strict=True) for _ in range(count)]
     codes = draw_codes(rng, num_cases)
     order = rng.permutation(num_cases)

@@ -223,6 +223,20 @@ def test_unlabelled_subjects_come_last(tmp_path):
     assert all(case['labelled'] for case in few)
 
 
+@pytest.mark.parametrize(
+    ('num_cases', 'counts'),
+    [
+        (345, [95, 125, 50, 50, 25]),
+        (69, [19, 25, 10, 10, 5]),
+        (8, [2, 2, 2, 2, 0]),
+        (9, [2, 3, 2, 2, 0]),
+    ],
+)
+def test_subjects_per_vendor(num_cases, counts):
+    found = mnms_raw.divide_subjects(num_cases)
+    assert found == counts and sum(found) == num_cases
+
+
 def test_hearts_contract_and_relax():
     share = mnms_raw.contraction(9, 3)
     assert share[0] == 0 and share[3] == pytest.approx(1)

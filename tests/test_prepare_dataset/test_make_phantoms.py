@@ -1,6 +1,8 @@
 import json
 
-from .scripts import ispy1, make_phantoms, refuge
+import pytest
+
+from .scripts import ispy1, la, make_phantoms, mmwhs, mnms, refuge, synapse
 
 
 def test_command_line_reaches_the_writer(tmp_path, cli, tree):
@@ -35,3 +37,25 @@ def test_smallest_sets_can_be_prepared(tmp_path, cli):
     assert cli(ispy1.main, tmp_path / 'i', tmp_path / 'ispy1')[0] == 0
     info = json.loads((tmp_path / 'ispy1' / 'dataset_info.json').read_text())
     assert [split['num_patients'] for split in info['splits'].values()] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'script', 'num_cases', 'words'),
+    [
+        ('la', la, 3, ()),
+        ('synapse', synapse, 4, ('--shape', 8, 16, 16)),
+        ('mmwhs', mmwhs, 6, ('--shape', 16, 16, 16)),
+        ('mnms', mnms, 8, ('--shape', 8, 16, 16)),
+        ('mnms', mnms, 8, ('--2d', '--short-side', 16)),
+    ],
+)
+def test_smallest_sets_of_volumes_can_be_prepared(dataset, script, num_cases, words, tmp_path, cli):
+    made = cli(
+        make_phantoms.main, dataset, tmp_path / 'raw', '--num-cases', num_cases, '--size', 16
+    )
+    assert made[0] == 0, made[2]
+    code, _, err = cli(script.main, tmp_path / 'raw', tmp_path / 'out', *words)
+    assert code == 0, err
+    info = json.loads((tmp_path / 'out' / 'dataset_info.json').read_text())
+    assert info['phantom'] is True
+    assert min(split['num_samples'] for split in info['splits'].values()) >= 1
