@@ -32,6 +32,9 @@ KEYS = Path(__file__).resolve().parents[3] / 'shared' / 'methods' / 'mc_unet_uq_
 FORMS = {'tconv': 'default', 'bilinear': 'bilinear'}
 LAYERS = {'0': 'conv1', '1': 'bn1', '3': 'conv2', '4': 'bn2'}
 OUTPUT, SCALAR = 1e-5, 1e-6
+# The vectors were made channels first; in the other order of sums rounding errors add up.
+LAYOUTS = {'channels_first': OUTPUT, 'channels_last': 3 * OUTPUT}
+FORMATS = {'channels_first': torch.contiguous_format, 'channels_last': torch.channels_last}
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +95,11 @@ def load(weights):
     return model
 
 
+def lay_out(model, layout):
+    model.memory_format = layout
+    model.lay_out()
+
+
 def forward(model, x):
     with torch.no_grad():
         return model.eval().infer(model.arrange(x)).seg_logits
@@ -131,7 +139,7 @@ class Weights(dict):
 
 
 @pytest.mark.parametrize('recompute', [False, True])
-@pytest.mark.parametrize('layout', [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize('layout', LAYOUTS)
 def test_blocks(layout, recompute):
     arrays = reference(METHOD, 'blocks')
     names = [name.removesuffix('_out') for name in arrays if name.endswith('_out')]
@@ -147,24 +155,24 @@ def test_blocks(layout, recompute):
                 child.recompute = recompute
         missing, unexpected = module.load_state_dict(weights, strict=False)
         assert not unexpected and all('num_batches_tracked' in key for key in missing)
-        module = module.to(memory_format=layout).eval()
+        module = module.to(memory_format=FORMATS[layout]).eval()
         after = arrays.below(f'{name}_after.')
         if after:
             module.train()
             for child in module.modules():
                 if isinstance(child, nn.Dropout2d):
                     child.p = 0.0
-        out = run(*(x.contiguous(memory_format=layout) for x in inputs))
-        assert_near(out, expected, OUTPUT, name)
+        out = run(*(x.contiguous(memory_format=FORMATS[layout]) for x in inputs))
+        assert_near(out, expected, LAYOUTS[layout], name)
         buffers = dict(module.named_buffers())
         for key, value in after.items():
-            assert_near(buffers[renamed(key)], value.numpy(), OUTPUT, f'{name} {key}')
+            assert_near(buffers[renamed(key)], value.numpy(), LAYOUTS[layout], f'{name} {key}')
 
 
 # ---------------------------------------------------------------------------------- whole networks
 
 
-@pytest.mark.parametrize('layout', ['channels_first', 'channels_last'])
+@pytest.mark.parametrize('layout', LAYOUTS)
 def test_small_networks(layout):
     found = files(r'unet_w(\d+)_(\w+)')
     if not found:
@@ -174,13 +182,14 @@ def test_small_networks(layout):
         model = load(arrays.below('w.'))
         assert model.backbone.stem.conv1.out_channels == int(width)
         assert (model.backbone.ups[0].up is None) == (form == 'bilinear')
-        model.memory_format = layout
-        model.lay_out()
+        lay_out(model, layout)
         inputs = [name for name in arrays if re.fullmatch(r'x(_\w+)?', name)]
         assert inputs
         for name in inputs:
             logits = forward(model, arrays.tensor(name))
-            assert_near(logits, arrays['logits' + name.removeprefix('x')], OUTPUT, stem + name)
+            assert_near(
+                logits, arrays['logits' + name.removeprefix('x')], LAYOUTS[layout], stem + name
+            )
 
 
 def filled(names, shapes, seed):
@@ -218,6 +227,7 @@ def test_full_networks(form):
     shapes = {name: tuple(own[converter.rename(name)].shape) for name in names}
     model = load(filled(names, shapes, arrays['fill_seed0'].item()))
 
+    lay_out(model, 'channels_first')
     stages = {}
     backbone = model.backbone
     modules = {'inc': backbone.stem}
@@ -312,20 +322,25 @@ def test_dice_function():
     # Losses of the binary and of the multiclass pair, all sums global.
     pairs = {'binary': 'd3_global', 'multiclass': 'mc_global'}
     for name in arrays:
-        if match := re.fullmatch(r'loss_([a-z]+)(?:_eps(\d+))?', name):
+        if match := re.fullmatch(r'loss_([a-z]+)(?:_eps(.+))?', name):
             case = cases[pairs[match[1]]]
             smooth = float(match[2]) if match[2] else 1e-6
             dice_value = soft_dice(case.tensor('input'), case.tensor('target'), smooth=smooth)
             assert_near(1 - dice_value, arrays[name], SCALAR, name)
 
 
-def test_training_steps():
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_training_steps(layout):
     found = files(r'train_steps_w\d+')
     if not found:
         pytest.skip(f'{METHOD} has no training steps among the reference vectors')
+    # RMSprop divides gradients by their own magnitude, so those that are 0 but for rounding move
+    # weights all the same: only sums in the original's order give its weights.
+    exact = SCALAR if layout == 'channels_first' else OUTPUT
     for (stem,) in found:
         arrays = reference(METHOD, stem)
         model = load(arrays.below('w0.')).train()
+        lay_out(model, layout)
         for module in model.modules():
             if isinstance(module, nn.Dropout2d):
                 module.p = 0.0
@@ -336,10 +351,12 @@ def test_training_steps():
         norms = arrays['grad_norms_before_clip']
         for i, expected in enumerate(arrays['losses']):
             loss = sum(model.loss(x, batch).values())
-            assert_near(loss, expected, SCALAR, f'loss {i}')
+            assert_near(loss, expected, exact, f'loss {i}')
             wrapper.update_params(loss)
             norm = MessageHub.get_current_instance().get_scalar('train/grad_norm').current()
-            assert_near(norm, norms[i], 5 * SCALAR, f'norm {i}')
+            assert_near(norm, norms[i], 5 * exact, f'norm {i}')
+        if layout == 'channels_last':
+            continue
         state = model.state_dict()
         steps = len(arrays['losses'])
         moved = 0

@@ -105,7 +105,7 @@ def test_shrinking_and_its_inverse():
         np.testing.assert_array_equal(canvas, arrays[name])
     for name in [name for name in arrays if name.startswith('prob')]:
         shrink, probs = Shrink(float(name.partition('_')[2])), arrays[name]
-        expected = arrays[name.replace('prob2', 'unshrunk2').replace('prob_', 'unshrunk_')]
+        expected = arrays[name.replace('prob', 'unshrunk')]
         np.testing.assert_allclose(shrink.undo_plain(probs), expected, rtol=0, atol=1e-7)
         undone = shrink.undo(torch.from_numpy(np.array(probs)))
         np.testing.assert_allclose(undone, expected, rtol=0, atol=2e-7)
