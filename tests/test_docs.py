@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmjoint.apis import infer, launch, test, train
+from mmjoint.apis import calibrate, infer, launch, test, train
 from mmjoint.apis.checks import check_config
 from mmjoint.apis.config import load_config
 from mmjoint.apis.running import build_metrics
@@ -55,6 +55,7 @@ PARSERS = {
     ),
     'tools/train.py': train.parse_args,
     'tools/test.py': test.parse_args,
+    'tools/calibrate.py': calibrate.parse_args,
     'tools/infer.py': infer.parse_args,
     'tools/dist_train.sh': lambda words: launch_arguments('train', words[1], words[:1] + words[2:]),
     'tools/dist_test.sh': lambda words: launch_arguments('test', words[2], words[:2] + words[3:]),

@@ -88,6 +88,7 @@ select { font: inherit; padding: .25rem .5rem; max-width: 100%; }
   padding: .5rem .9rem; }
 .list th, .list td { padding-right: .6rem; white-space: nowrap; font-size: .88rem; }
 .list caption { white-space: normal; }
+@media (min-width: 820px) { .charts > :has(> .list) { grid-column: span 2; } }
 .list thead th { position: sticky; top: -.5rem; background: var(--panel); }
 #cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr));
   gap: 16px; }
