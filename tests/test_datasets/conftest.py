@@ -5,6 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
+from .volume_set import VolumeSet
+
 
 class PreparedSet:
     """A prepared set on disk: three images of 16x24, all labelled."""
@@ -48,3 +50,9 @@ class PreparedSet:
 @pytest.fixture
 def prepared(tmp_path):
     return PreparedSet(tmp_path / 'refuge')
+
+
+@pytest.fixture(scope='session')
+def volumes(tmp_path_factory):
+    """A set that no test changes."""
+    return VolumeSet(tmp_path_factory.mktemp('la'))

@@ -23,13 +23,18 @@ _VISIT_STREAM = 12
 
 def _order(size: int, shuffle: bool, seed: int, epoch: int) -> list[int]:
     """Give the order of all samples in one epoch: a permutation of ``range(size)``."""
+    return draw_order(size, shuffle, derive_seed(seed, _ORDER_STREAM, epoch))
+
+
+def draw_order(size: int, shuffle: bool, seed: int) -> list[int]:
+    """Give ``range(size)`` as a list, shuffled by ``seed`` or as it is."""
     if not shuffle:
         return list(range(size))
-    generator = np.random.Generator(np.random.PCG64(derive_seed(seed, _ORDER_STREAM, epoch)))
-    return generator.permutation(size).tolist()
+    return np.random.Generator(np.random.PCG64(seed)).permutation(size).tolist()
 
 
-def _check(num_samples: int, size: int) -> None:
+def check_position(num_samples: int, size: int) -> None:
+    """Refuse an empty dataset and negative positions."""
     if size == 0:
         raise ValueError('a sampler needs at least one sample, the dataset is empty')
     if num_samples < 0:
@@ -61,7 +66,7 @@ class ResumableSampler(Sampler):
     ) -> None:
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
-        _check(0, self.size)
+        check_position(0, self.size)
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self.round_up = round_up
@@ -104,7 +109,7 @@ class ResumableSampler(Sampler):
         Raises:
             ValueError: If ``num_samples`` is negative.
         """
-        _check(num_samples, self.size)
+        check_position(num_samples, self.size)
         self._skipped = num_samples
 
 
@@ -132,7 +137,7 @@ class InfiniteResumableSampler(Sampler):
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int | None = None) -> None:
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
-        _check(0, self.size)
+        check_position(0, self.size)
         self.shuffle = shuffle
         self.seed = sync_random_seed() if seed is None else seed
         self._skipped = 0
@@ -165,5 +170,5 @@ class InfiniteResumableSampler(Sampler):
         Raises:
             ValueError: If ``num_samples`` is negative.
         """
-        _check(num_samples, self.size)
+        check_position(num_samples, self.size)
         self._skipped = num_samples

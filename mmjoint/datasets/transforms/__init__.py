@@ -7,18 +7,25 @@ from .augmenting import (
     RandomScalePatch,
     RandomSubset,
 )
+from .branching import MultiBranch
 from .cropping import CenterCropPatch, RandomCropPatch
 from .formatting import PackJointInputs
 from .loading import LoadJointAnnotations, LoadJointImage
+from .monai_transform import MonaiTransform
 from .noise import GaussianNoise, SaltAndPepper
 from .resizing import PillowResize
 from .tta_views import TTAViews
+from .volume_loading import LoadVolume, LoadVolumeAnnotations
 
 __all__ = [
     'CenterCropPatch',
     'GaussianNoise',
     'LoadJointAnnotations',
     'LoadJointImage',
+    'LoadVolume',
+    'LoadVolumeAnnotations',
+    'MonaiTransform',
+    'MultiBranch',
     'PackJointInputs',
     'PillowResize',
     'RandomBlurPatch',

@@ -41,6 +41,7 @@ class PackJointInputs(BaseTransform):
             'raw_shape',
             'sample_idx',
             'spacing',
+            'geometry',
             'domain',
             'patient_id',
             'slice',

@@ -95,7 +95,7 @@ class LoadJointAnnotations(BaseTransform):
                 'prepare the set again'
             )
         if 'annotated_classes' in results:
-            seg_map = _keep_classes(seg_map, results['annotated_classes'])
+            seg_map = keep_classes(seg_map, results['annotated_classes'])
         results['gt_seg_map'] = seg_map
         results.setdefault('seg_fields', []).append('gt_seg_map')
         return results
@@ -120,6 +120,23 @@ def read_seg_map(path: str, classes: Sequence[str]) -> np.ndarray:
             f'{path}: expected a mask with one channel of 8 bits that holds class numbers, '
             f'found {channels} of {8 * seg_map.itemsize}; prepare the set again'
         )
+    check_class_numbers(path, seg_map, classes)
+    return seg_map
+
+
+def check_class_numbers(path: str, seg_map: np.ndarray, classes: Sequence[str]) -> None:
+    """Refuse numbers that are no class.
+
+    Args:
+        path: The file, for the message.
+        seg_map: uint8 array of any shape.
+        classes: Names of the classes.
+
+    Raises:
+        UserError: There are others than those of the classes and 255.
+    """
+    if seg_map.max() < len(classes):  # the usual case costs little
+        return
     found = np.flatnonzero(np.bincount(seg_map.ravel(), minlength=256))
     wrong = found[(found >= len(classes)) & (found != IGNORED)]
     if wrong.size:
@@ -128,7 +145,6 @@ def read_seg_map(path: str, classes: Sequence[str]) -> np.ndarray:
             f'{path}: expected the class numbers 0 to {len(classes) - 1} '
             f'({", ".join(classes)}) or {IGNORED} (ignored), found {values}'
         )
-    return seg_map
 
 
 def _decode(path: str, flags: int, check: Callable[[str, bytes], None] | None = None) -> np.ndarray:
@@ -193,7 +209,16 @@ def _check_mask_header(path: str, data: bytes) -> None:
             )
 
 
-def _keep_classes(seg_map: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+def keep_classes(seg_map: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+    """Turn all classes but the given ones into background; ignored pixels stay.
+
+    Args:
+        seg_map: uint8 array of any shape.
+        classes: The classes to keep.
+
+    Returns:
+        A new array.
+    """
     table = np.zeros(256, np.uint8)
     table[list(classes)] = list(classes)
     table[IGNORED] = IGNORED
