@@ -16,12 +16,22 @@ _LAST_VALIDATED = 'last_validated_iter'
 
 
 def check_loop_dataloader(dataloader: DataLoader) -> None:
-    """Stop if a dataloader has not a single batch, for which mmengine would train nothing."""
+    """Stop if a dataloader has no batch, or cuts the batches of its sampler differently.
+
+    Without a batch mmengine would train nothing.
+    """
     if len(dataloader) == 0:
         raise UserError(
             f'train_dataloader: no batch comes out of {len(dataloader.dataset)} samples with '
             f'batch_size={dataloader.batch_size} and drop_last={dataloader.drop_last}; make the '
             'batches smaller or set drop_last=False'
+        )
+    sampler = getattr(dataloader.batch_sampler, 'sampler', None)
+    composed = getattr(sampler, 'batch_size', None)
+    if composed is not None and composed != dataloader.batch_sampler.batch_size:
+        raise UserError(
+            f'train_dataloader.batch_size: expected {composed}, the sum of the counts of '
+            f'{type(sampler).__name__}, found {dataloader.batch_sampler.batch_size}'
         )
 
 

@@ -1,10 +1,10 @@
 from typing import Any
 
-import torch
 from mmseg.models import SegDataPreProcessor
 
 from mmjoint.registry import MODELS
-from mmjoint.utils.errors import UserError
+
+from .checks import check_finite_values, check_same_shape
 
 
 @MODELS.register_module()
@@ -70,30 +70,7 @@ class JointDataPreprocessor(SegDataPreProcessor):
                 is not finite.
         """
         inputs, samples = data['inputs'], data.get('data_samples')
-        self._check_shapes(inputs, samples, training)
+        check_same_shape(inputs, samples, training, num_axes=(3,))
         if self.check_finite:
-            for index, image in enumerate(inputs):
-                if image.is_floating_point() and not torch.isfinite(image).all():
-                    count = int((~torch.isfinite(image)).sum())
-                    raise UserError(
-                        f'{_name(samples, index)}: expected finite values, found {count} that are '
-                        'NaN or infinite; repair the image or the transform before'
-                    )
+            check_finite_values(inputs, samples)
         return super().forward(data, training)
-
-    @staticmethod
-    def _check_shapes(inputs: Any, samples: list | None, training: bool) -> None:
-        shape = tuple(inputs[0].shape)
-        for index, image in enumerate(inputs):
-            same = image.ndim == 3 and image.shape[0] == shape[0]
-            if not same or (not training and tuple(image.shape) != shape):
-                raise UserError(
-                    f'{_name(samples, index)}: expected the shape {shape} of the first image of '
-                    f'the batch ({_name(samples, 0)}), found {tuple(image.shape)}; put a resizing '
-                    'transform into the pipeline or set batch_size=1'
-                )
-
-
-def _name(samples: list | None, index: int) -> str:
-    path = samples[index].metainfo.get('img_path') if samples else None
-    return path or f'image {index} of the batch'
