@@ -2,6 +2,7 @@
 # they have another number of classes, set it in the three places where it stands.
 model = dict(
     type='AggregateDecouple',
+    memory_format='channels_last',
     backbone=dict(
         type='VNetEncoder', num_axes=3, in_channels=1, base_channels=32, time_channels=512
     ),

@@ -19,12 +19,19 @@ class RandomSource:
 
     def forward_noise(self, like: Tensor) -> Tensor:
         """Draw the standard normal noise that is added to labels, of the shape of ``like``."""
-        return torch.randn_like(like)
+        return self._normal(like)
 
     def start(self, like: Tensor) -> Tensor:
         """Draw the standard normal noise from which sampling starts, of the shape of ``like``."""
-        return torch.randn_like(like)
+        return self._normal(like)
 
     def gumbel(self, like: Tensor) -> Tensor:
-        """Draw standard Gumbel noise of the shape of ``like``."""
-        return torch.empty_like(like).exponential_().log_().neg_()
+        """Draw standard Gumbel noise of the shape of ``like``, finite."""
+        uniform = torch.rand(like.shape, dtype=like.dtype, device=like.device)
+        uniform.clamp_min_(torch.finfo(like.dtype).tiny)
+        return uniform.log_().neg_().log_().neg_()
+
+    @staticmethod
+    def _normal(like: Tensor) -> Tensor:
+        # Not randn_like: in a layout other than the plain one it is many times slower.
+        return torch.randn(like.shape, dtype=like.dtype, device=like.device)

@@ -11,7 +11,8 @@ from mmjoint.structures.typing import ConfigType
 
 from .predictions import BatchPrediction, add_cls_prediction, add_seg_prediction
 
-INPUT_FORMATS = {'channels_first': torch.contiguous_format, 'channels_last': torch.channels_last}
+MEMORY_FORMATS = ('channels_first', 'channels_last')
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class BaseJointModel(BaseModel, metaclass=ABCMeta):
@@ -41,9 +42,9 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
         if isinstance(data_preprocessor, dict):
             data_preprocessor = MODELS.build(data_preprocessor)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
-        if memory_format not in INPUT_FORMATS:
+        if memory_format not in MEMORY_FORMATS:
             raise ValueError(
-                f'memory_format must be one of {sorted(INPUT_FORMATS)}, got {memory_format!r}'
+                f'memory_format must be one of {list(MEMORY_FORMATS)}, got {memory_format!r}'
             )
         self.memory_format = memory_format
 
@@ -53,9 +54,8 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
         Weights of 1x1 convolutions are the same in both and stay as they are.
         """
         for parameter in self.parameters():
-            if parameter.dim() == 4 and parameter.shape[2:].numel() > 1:
-                layout = INPUT_FORMATS[self.memory_format]
-                parameter.data = parameter.data.contiguous(memory_format=layout)
+            if parameter.dim() in _CHANNELS_LAST and parameter.shape[2:].numel() > 1:
+                parameter.data = self.arrange(parameter.data)
 
     def forward(
         self,
@@ -83,8 +83,10 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
     def arrange(self, inputs: Tensor) -> Tensor:
-        """Bring inputs into the model's memory format."""
-        return inputs.contiguous(memory_format=INPUT_FORMATS[self.memory_format])
+        """Bring images or volumes into the model's memory format."""
+        if self.memory_format == 'channels_first':
+            return inputs.contiguous()
+        return inputs.contiguous(memory_format=_CHANNELS_LAST[inputs.dim()])
 
     @abstractmethod
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from mmjoint.functional.time_embedding import sinusoidal_embedding
 
+from .fused_norm import can_fuse_norm, fused_norm
+
 Norm = Literal['batch', 'group', 'instance', 'none']
 GROUPS = 16
 
@@ -102,11 +104,18 @@ class ConvStage(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """Apply the stage."""
-        x = self.dropout(self.norm(F.relu(self.conv(x), inplace=True)))
-        if time is None or self.time_offset is None:
-            return x
-        offset = self.time_offset(time)
-        return x + offset.view(*offset.shape, *[1] * (x.dim() - 2))
+        x = F.relu(self.conv(x), inplace=True)
+        offset = None
+        if time is not None and self.time_offset is not None:
+            offset = self.time_offset(time)
+        ones = [1] * (x.dim() - 2)
+        if can_fuse_norm(self.norm, x):
+            mask = None
+            if not isinstance(self.dropout, nn.Identity):
+                mask = self.dropout(x.new_ones(*x.shape[:2], *ones)).flatten(1)
+            return fused_norm(x, self.norm, mask, offset)
+        x = self.dropout(self.norm(x))
+        return x if offset is None else x + offset.view(*offset.shape, *ones)
 
 
 class ConvBlock(nn.Module):

@@ -69,6 +69,7 @@ class AggregateDecouple(SemiBaseModel):
         ramp_up_epochs: Epochs until mu is final.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation.
+        memory_format: See ``BaseJointModel``.
 
     Raises:
         ValueError: Parts do not fit together, or an option is unknown.
@@ -96,6 +97,7 @@ class AggregateDecouple(SemiBaseModel):
         ramp_up_epochs: int = 300,
         data_preprocessor: ConfigType | None = None,
         init_cfg: ConfigType | list[ConfigType] | None = None,
+        memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
         super().__init__(
             unlabelled_weight=unlabelled_weight,
@@ -103,6 +105,7 @@ class AggregateDecouple(SemiBaseModel):
             ramp_up_epochs=ramp_up_epochs,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
+            memory_format=memory_format,
         )
         if pseudo_mode not in ('train', 'eval'):
             raise ValueError(f"pseudo_mode must be 'train' or 'eval', got {pseudo_mode!r}")
@@ -138,6 +141,7 @@ class AggregateDecouple(SemiBaseModel):
         self.random_source = RandomSource()
         self.pseudo_health: dict[str, Tensor] | None = None
         """How the branches voted in the last iteration, see ``label_health``."""
+        self.lay_out()
 
     # The paths ------------------------------------------------------------------------------
 
@@ -169,7 +173,8 @@ class AggregateDecouple(SemiBaseModel):
         losses = {'loss_denoise': self.loss_decode(xi_logits, target)}
         class_weight = None
         if self.difficulty is not None:
-            class_weight = self.difficulty(xi_logits.detach().argmax(1), target)
+            pred = xi_logits.detach().max(1).indices
+            class_weight = self.difficulty(pred, target)
             for number, weight in enumerate(class_weight):
                 losses[f'class_weight.{number}'] = weight
         losses['loss_difficulty'] = self.loss_decode(psi_logits, target, class_weight)
@@ -190,7 +195,7 @@ class AggregateDecouple(SemiBaseModel):
         x_0 = signed_one_hot(target, self.num_classes, image.dtype)
         t = self.random_source.times(len(image), self.diffusion.num_steps, image.device)
         x_t = self.diffusion.add_noise(x_0, self.random_source.forward_noise(x_0), t)
-        return self.denoise(x_t, t, image)
+        return self.denoise(self.arrange(x_t), t, image)
 
     def loss_by_pseudo(self, inputs: Tensor) -> dict[str, Tensor]:
         """Loss of unlabelled images against their pseudo-labels."""
@@ -210,16 +215,15 @@ class AggregateDecouple(SemiBaseModel):
         with self._pseudo_mode():
             pred_x0 = self.sample_x0(image)
             psi_logits = full_precision(self.segment(image, self.supervised_head))
-        noise = self.random_source.gumbel(pred_x0) if self.gumbel else None
+        noise = self.arrange(self.random_source.gumbel(pred_x0)) if self.gumbel else None
         return fuse_pseudo_labels(pred_x0, psi_logits, noise, temperature=self.temperature)
 
     def sample_x0(self, image: Tensor) -> Tensor:
         """Sample masks ``(B, C, *space)`` in [-1, 1] by xi; without diffusion, its logits."""
         if self.diffusion is None:
             return full_precision(self.segment(image, self.denoising_head)).clamp(-1, 1)
-        start = self.random_source.start(
-            image.new_empty(len(image), self.num_classes, *image.shape[2:])
-        )
+        like = image.new_empty(len(image), self.num_classes, *image.shape[2:])
+        start = self.arrange(self.random_source.start(like))
         return self.diffusion.sample(lambda x_t, t: self.denoise(x_t, t, image), start)
 
     @contextmanager

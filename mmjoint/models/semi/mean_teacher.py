@@ -33,6 +33,7 @@ class MeanTeacher(SemiBaseModel):
         ramp_up_epochs: Epochs until the weight is final.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation.
+        memory_format: See ``BaseJointModel``.
 
     Raises:
         ValueError: An option is out of range or unknown.
@@ -55,6 +56,7 @@ class MeanTeacher(SemiBaseModel):
         ramp_up_epochs: int = 300,
         data_preprocessor: ConfigType | None = None,
         init_cfg: ConfigType | list[ConfigType] | None = None,
+        memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
         super().__init__(
             unlabelled_weight=unlabelled_weight,
@@ -62,6 +64,7 @@ class MeanTeacher(SemiBaseModel):
             ramp_up_epochs=ramp_up_epochs,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
+            memory_format=memory_format,
         )
         if predict_on not in ('teacher', 'student'):
             raise ValueError(f"predict_on must be 'teacher' or 'student', got {predict_on!r}")
@@ -74,6 +77,7 @@ class MeanTeacher(SemiBaseModel):
         self.student = MODELS.build(segmentor)
         self.teacher = ExponentialMovingAverage(self.student, momentum=momentum)
         self.loss_consistency = MODELS.build(loss_consistency)
+        self.lay_out()
 
     def train(self, mode: bool = True) -> 'MeanTeacher':
         """Set the mode of all but the teacher."""
