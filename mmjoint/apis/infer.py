@@ -1,6 +1,7 @@
 """Predict images from the command line: the program behind ``tools/infer.py``."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -259,6 +260,13 @@ def check_out(out: Path, words: Sequence[str], *, recursive: bool, overwrite: bo
     """
     if out.exists() and not out.is_dir():
         raise UserError(f'{out}: expected a folder for the outputs (OUT), found a file')
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = 'cannot be written to' if there.is_dir() else 'is a file'
+        raise UserError(
+            f'{out}: expected a folder for the outputs (OUT), found that {there} {what}; choose '
+            'another'
+        )
     for folder in (Path(word).resolve() for word in words if Path(word).is_dir()):
         if out.resolve() == folder or (recursive and folder in out.resolve().parents):
             raise UserError(
@@ -382,20 +390,22 @@ def run(args: argparse.Namespace) -> None:
         failed[str(items[index].path)] = one_line(error)
         progress.update()
 
-    with writer:
-        for index, image, sample in inferencer.iterate(
-            [item.path for item in items],
-            observer=writer.observe if writer.wants_passes else None,
-            on_error=fail,
-        ):
-            truth = None if truths is None else truths[index]
-            try:
-                writer.write(index, str(items[index].path), image, sample, truth)
-            except UserError as error:
-                fail(index, error)
-            else:
-                progress.update()
-    print()
+    try:
+        with writer:
+            for index, image, sample in inferencer.iterate(
+                [item.path for item in items],
+                observer=writer.observe if writer.wants_passes else None,
+                on_error=fail,
+            ):
+                truth = None if truths is None else truths[index]
+                try:
+                    writer.write(index, str(items[index].path), image, sample, truth)
+                except UserError as error:
+                    fail(index, error)
+                else:
+                    progress.update()
+    finally:
+        print()  # what follows, errors too, gets a line of its own
     _finish(args, writer, inferencer, failed)
 
 

@@ -120,6 +120,8 @@ def fit_temperature(sums: np.ndarray, count: int) -> TemperatureFit:
     slope = -betas * by_beta
     bend = betas * by_beta + betas**2 * by_beta_twice
     before = float(value[np.flatnonzero(grid == 1.0)[0]])
+    if not slope.any():  # all classes are as likely in every prediction, at any temperature
+        return TemperatureFit(1.0, before, before, False)
     if slope[0] >= 0 or slope[-1] <= 0:
         end = 0 if slope[0] >= 0 else -1
         return TemperatureFit(float(grid[end]), before, float(value[end]), True)

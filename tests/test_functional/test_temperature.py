@@ -90,6 +90,14 @@ def test_without_an_optimum_the_range_ends(label, expected, num_classes):
     assert fit.nll_after < fit.nll_before
 
 
+@pytest.mark.parametrize('num_classes', [2, 3])
+def test_where_nothing_is_preferred_the_temperature_stays_1(num_classes):
+    log_probs = torch.full((num_classes, 4), -1.0)
+    fit = fit_temperature(temperature_sums(log_probs, torch.tensor([0, 1, 1, 0])), 4)
+    assert (fit.temperature, fit.at_bound) == (1.0, False)
+    assert fit.nll_before == fit.nll_after == pytest.approx(np.log(num_classes))
+
+
 def test_saturated_probabilities():
     tiny = float(torch.finfo(torch.float32).tiny)
     log_probs = torch.tensor([[1.0, 1.0, tiny, 0.5], [tiny, tiny, 1.0, 0.5]]).log()

@@ -426,6 +426,8 @@ def test_output_folders(unet, images, tmp_path, capsys):
     (tmp_path / 'file').touch()
     outcome = fail(images, tmp_path / 'file', unet, capsys=capsys)
     assert_one_line(outcome, r'file: expected a folder for the outputs \(OUT\), found a file')
+    outcome = fail(images, tmp_path / 'file' / 'out', unet, capsys=capsys)
+    assert_one_line(outcome, 'folder for the outputs .*/file is a file; choose another')
     outcome = fail(images, images, unet, capsys=capsys)
     assert_one_line(outcome, 'expected OUT outside of the folder of the images')
     outcome = fail(images, images / 'out', unet, '--recursive', capsys=capsys)
@@ -436,6 +438,14 @@ def test_output_folders(unet, images, tmp_path, capsys):
     assert_one_line(outcome, r'holds the results of an earlier run .*--overwrite')
     run(images, out, unet, '--overwrite', '--out-map', 'prob')
     assert len(np.unique(pixels(out / 'p0_OUT.png')[1])) > 10
+
+
+def test_errors_have_lines_of_their_own(unet, images, tmp_path, capfd):
+    """Not behind the bar of progress, which ends without a line break."""
+    capfd.readouterr()
+    with pytest.raises(UserError, match='--class-index 5'):
+        run(images, tmp_path / 'out', unet, '--class-index', '5', '--save-maps')
+    assert capfd.readouterr().out.endswith('\n')
 
 
 def test_models_that_do_not_fit(unet, joint, images, tmp_path, capsys):
