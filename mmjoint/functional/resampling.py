@@ -83,9 +83,7 @@ def rotate_labels(labels: Labels, degrees: float, *, axis: int = 0, fast: bool =
     turned = found[0]
     which, where = np.nonzero(mixed)
     turned[which, where] = _winners(
-        [values[which, where] for values in found[1:]],
-        [share[where] for share in votes],
-        first=turned[which, where],
+        [values[which, where] for values in found], [share[where] for share in votes]
     )
     turned[:, ~inside.ravel()] = 0
     return _unsliced(turned.reshape(slices.shape), labels, axis)
@@ -152,7 +150,7 @@ def scale_labels(labels: Labels, factor: float, *, fast: bool = True) -> Labels:
         for pair, end, at in zip(shares, ends, where, strict=True):
             share = share * pair[end][at]
         votes.append(share)
-    scaled[where] = _winners(found[1:], votes, first=found[0])
+    scaled[where] = _winners(found, votes)
     for axis, within in enumerate(inside):
         scaled[(slice(None),) * axis + (~within,)] = 0
     return scaled
@@ -211,18 +209,37 @@ def _linear(line: np.ndarray, length: int) -> tuple[np.ndarray, tuple[np.ndarray
     return np.clip(lower, 0, length - 1).astype(np.int64), (below, 1 - below)
 
 
-def _winners(
-    others: Sequence[np.ndarray], shares: Sequence[np.ndarray], *, first: np.ndarray
-) -> np.ndarray:
-    """The largest label with at least half of the votes of a voxel's neighbours, or 0."""
-    found = (first, *others)
-    winner = np.zeros_like(first)
-    for label in np.unique(np.stack(found)) if first.size else ():
-        total = np.zeros(first.shape)
-        for values, share in zip(found, shares, strict=True):
-            total += np.where(values == label, share, 0.0)
-        winner[total >= 0.5] = label
+def _winners(found: Sequence[np.ndarray], shares: Sequence[np.ndarray]) -> np.ndarray:
+    """The largest label with at least half of the votes of a voxel's neighbours, or 0.
+
+    Args:
+        found: Labels of the neighbours, one array per neighbour.
+        shares: Their votes. They are summed up in this order, as scipy does.
+    """
+    smallest, largest = np.minimum.reduce(found), np.maximum.reduce(found)
+    winner = np.where(_votes(found, shares, smallest) >= 0.5, smallest, 0).astype(smallest.dtype)
+    more = np.zeros(smallest.shape, bool)
+    for values in found:
+        more |= (values != smallest) & (values != largest)
+    # Few voxels lie between more than two labels.
+    (where,) = np.nonzero(more)
+    found_there = [values[where] for values in found]
+    shares_there = [share[where] for share in shares]
+    between = winner[where]
+    for label in np.unique(np.stack(found_there)):
+        between[_votes(found_there, shares_there, label) >= 0.5] = label
+    winner[where] = between
+    np.copyto(winner, largest, where=_votes(found, shares, largest) >= 0.5)
     return winner
+
+
+def _votes(
+    found: Sequence[np.ndarray], shares: Sequence[np.ndarray], label: np.ndarray | int
+) -> np.ndarray:
+    total = np.zeros(found[0].shape)
+    for values, share in zip(found, shares, strict=True):
+        total += share * (values == label)
+    return total
 
 
 def _cubic_weights(shape: Sequence[int], places: Sequence[np.ndarray]) -> sparse.csr_matrix:
