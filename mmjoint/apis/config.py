@@ -31,6 +31,14 @@ class OptionsAction(DictAction):
         super().__call__(parser, namespace, values, option_string)
         setattr(namespace, self.dest, {**before, **getattr(namespace, self.dest)})
 
+    @staticmethod
+    def _parse_iterable(val: str) -> Any:
+        """Keep the spaces of a single value, which mmengine drops: paths may have some."""
+        text = val.strip('\'"')
+        if ',' in text or text.startswith(('(', '[')):
+            return DictAction._parse_iterable(val)
+        return DictAction._parse_int_float_bool(text)
+
 
 def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     """Read a config file and merge the overrides of the command line.
