@@ -1,7 +1,10 @@
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 
 from mmjoint.functional.geometry import AXIS_ORDERS, AxisOrder, as_grid, file_grid
@@ -40,6 +43,9 @@ class LoadVolume(BaseTransform):
         axes: Order of axes of what is read from a file with a header: ``'file'`` as stored,
             ``'reversed'`` Z first, ``'body'`` Z, Y, X towards head, back and left. Prepared files
             have their order.
+        size: Resize what is read from a file with a header to these three lengths, linearly and
+            before the intensities are scaled, as Synapse is prepared. So one pipeline reads
+            prepared files and raw ones; ``geometry`` tells the way back.
         key: Name of the array in an HDF5 file.
     """
 
@@ -50,6 +56,7 @@ class LoadVolume(BaseTransform):
         clip: tuple[float, float] | None = None,
         percentiles: tuple[float, float] | None = None,
         axes: AxisOrder = 'file',
+        size: tuple[int, int, int] | None = None,
         key: str = 'image',
     ) -> None:
         if axes not in AXIS_ORDERS:
@@ -57,7 +64,10 @@ class LoadVolume(BaseTransform):
         intensity_range(np.zeros(1), clip=clip, percentiles=percentiles)  # refuses wrong limits
         self.clip = None if clip is None else tuple(clip)
         self.percentiles = None if percentiles is None else tuple(percentiles)
+        if size is not None and (len(size) != 3 or min(size) < 1):
+            raise ValueError(f'LoadVolume: size must be three lengths >= 1, got {size!r}')
         self.axes = axes
+        self.size = None if size is None else tuple(size)
         self.key = key
         self._ranges: dict[str, tuple[float, float]] = {}
 
@@ -70,6 +80,8 @@ class LoadVolume(BaseTransform):
         """
         path = results['img_path']
         array, grid = _read(path, self.axes, self.key)
+        if grid is not None and self.size is not None:
+            array, grid = _resized(array, self.size), replace(grid, shape=self.size)
         if grid is not None and 'geometry' not in results:
             results['geometry'] = grid.to_dict()
             results['spacing'] = grid.spacing
@@ -101,7 +113,7 @@ class LoadVolume(BaseTransform):
         """Show the options."""
         return (
             f'{type(self).__name__}(clip={self.clip}, percentiles={self.percentiles}, '
-            f'axes={self.axes!r}, key={self.key!r})'
+            f'axes={self.axes!r}, size={self.size}, key={self.key!r})'
         )
 
 
@@ -185,6 +197,11 @@ def _read(path: str, axes: AxisOrder, key: str) -> tuple[np.ndarray, Any]:
             'correct the header'
         ) from error
     return grid.turned(stored.array), grid
+
+
+def _resized(array: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    volume = torch.from_numpy(np.ascontiguousarray(array, np.float32))[None, None]
+    return F.interpolate(volume, size, mode='trilinear', align_corners=False)[0, 0].numpy()
 
 
 def _check_shape(path: str, shape: tuple[int, ...], geometry: dict) -> None:

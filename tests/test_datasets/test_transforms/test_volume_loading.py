@@ -9,6 +9,8 @@ from mmjoint.functional.geometry import restore_labels
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.volume_files import write_nifti
 
+from ...test_prepare_dataset.scripts import synapse
+
 CLASSES = ('background', 'left atrium')
 
 
@@ -109,6 +111,24 @@ def test_a_raw_nifti_file_and_the_way_back(tmp_path, axes):
     assert results['spacing'] == pytest.approx([steps[axis] for axis in order])
 
 
+def test_a_raw_file_is_resized_as_the_script_does(tmp_path):
+    """One pipeline for raw and prepared files of Synapse."""
+    raw = np.random.default_rng(0).integers(-500, 500, (9, 8, 7)).astype(np.int16)
+    affine = np.diag([0.8, 0.8, 3.0, 1.0])
+    write_nifti(tmp_path / 'img0001.nii.gz', raw, affine)
+    prepared, _ = synapse.resize_case(raw.transpose(), np.zeros((7, 8, 9), np.int16), (10, 6, 6))
+    load = LoadVolume(clip=(-75, 275), axes='reversed', size=(10, 6, 6))
+    results = load(dict(img_path=str(tmp_path / 'img0001.nii.gz')))
+    expected = load(dict(img_path=save(tmp_path, prepared, '0001.npy')))['img']
+    assert np.allclose(results['img'], expected, atol=1e-5)
+    assert results['ori_shape'] == (10, 6, 6)
+    assert results['spacing'] == pytest.approx((3 * 7 / 10, 0.8 * 8 / 6, 0.8 * 9 / 6))
+    flat = restore_labels(np.ones((10, 6, 6), np.uint8), results['geometry'])
+    assert flat.shape == raw.shape and flat.all()
+    small = np.arange(24.0).reshape(2, 3, 4)
+    assert load(dict(img_path=save(tmp_path, small)))['img'].shape == (2, 3, 4, 1)
+
+
 def test_hdf5(tmp_path):
     with h5py.File(tmp_path / 'mri_norm2.h5', 'w') as stored:
         stored['image'] = np.arange(24.0).reshape(2, 3, 4)
@@ -170,4 +190,6 @@ def test_options():
         LoadVolumeAnnotations(axes='zyx')
     with pytest.raises(ValueError, match='clip must rise'):
         LoadVolume(clip=(1, 0))
+    with pytest.raises(ValueError, match='size must be three lengths'):
+        LoadVolume(size=(4, 4))
     assert repr(LoadVolume(clip=(0, 1))) != repr(LoadVolume())
