@@ -2,12 +2,14 @@
 
 import copy
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
+from mmengine.structures import PixelData
 
 from mmjoint.apis.config import load_config
 from mmjoint.registry import (
@@ -20,6 +22,7 @@ from mmjoint.registry import (
     TRANSFORMS,
     UNCERTAINTY,
 )
+from mmjoint.structures import JointDataSample, VolumeData
 
 from .test_models.tiny import PARTS, make_samples
 
@@ -27,7 +30,10 @@ ROOT = Path(__file__).resolve().parents[1] / 'configs'
 FILES = sorted(str(file.relative_to(ROOT)) for file in ROOT.rglob('*.py'))
 BASES = [name for name in FILES if name.startswith('_base_')]
 FULL = [name for name in FILES if not name.startswith('_base_')]
-WITH_MODEL = FULL + [name for name in BASES if name.startswith('_base_/models/')]
+MODELS_ALONE = [name for name in BASES if name.startswith('_base_/models/')]
+# They train on branches of labelled and unlabelled volumes or slices.
+SEMI = [name for name in MODELS_ALONE if 'diffusion-vnet' in name]
+WITH_MODEL = FULL + [name for name in MODELS_ALONE if name not in SEMI]
 WIDTH = 4
 
 
@@ -74,6 +80,18 @@ def num_classes(cfg):
     return len(meta['classes']), len(meta['cls_classes'])
 
 
+def make_semi_samples(space, num_classes):
+    """Two samples per branch, labelled in the one that says so."""
+    samples = {'labelled': [], 'unlabelled': []}
+    kind = VolumeData if len(space) == 3 else PixelData
+    for branch, found in samples.items():
+        for _ in range(2):
+            found.append(JointDataSample())
+            if branch == 'labelled':
+                found[-1].gt_sem_seg = kind(data=torch.randint(num_classes, (1, *space)))
+    return samples
+
+
 @pytest.mark.parametrize('name', FILES)
 def test_loads_and_can_be_dumped(name):
     cfg = load_config(str(ROOT / name))
@@ -114,6 +132,27 @@ def test_one_training_step(name):
             assert sample.pred_score.shape == (image_classes,)
         else:
             assert 'pred_score' not in sample
+
+
+@pytest.mark.parametrize('name', SEMI)
+def test_one_semi_supervised_step(name):
+    cfg = load_config(str(ROOT / name))
+    torch.manual_seed(0)
+    for part in ('backbone', 'decode_head', 'denoising_stem'):
+        cfg.model[part].base_channels = WIDTH
+    model = MODELS.build(cfg.model).train()
+    for hook in cfg.custom_hooks:
+        HOOKS.build(copy.deepcopy(hook)).before_train_iter(Namespace(model=model), 0)
+    wrapper = build_optim_wrapper(
+        model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    )
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    space = (32,) * cfg.model.backbone.num_axes
+    samples = make_semi_samples(space, cfg.model.decode_head.num_classes)
+    inputs = {branch: torch.rand(2, 1, *space) for branch in samples}
+    log = model.train_step({'inputs': inputs, 'data_samples': samples}, wrapper)
+    assert torch.isfinite(log['loss'])
+    assert not [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
 
 
 @pytest.mark.parametrize('name', FULL)

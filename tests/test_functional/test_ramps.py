@@ -1,6 +1,8 @@
+import math
+
 import pytest
 
-from mmjoint.functional.ramps import linear_ramp_up
+from mmjoint.functional.ramps import linear_ramp_up, sigmoid_ramp_up
 
 
 @pytest.mark.parametrize(
@@ -20,3 +22,11 @@ def test_ramp_of_length_zero_is_over(current):
 def test_negative_times_are_refused(current, length):
     with pytest.raises(ValueError, match=f'got current={current} and length={length}'):
         linear_ramp_up(current, length)
+
+
+def test_sigmoid_ramp_up():
+    assert sigmoid_ramp_up(0, 8) == pytest.approx(math.exp(-5))
+    assert sigmoid_ramp_up(4, 8) == pytest.approx(math.exp(-5 / 4))
+    assert sigmoid_ramp_up(8, 8) == sigmoid_ramp_up(100, 8) == sigmoid_ramp_up(0, 0) == 1
+    with pytest.raises(ValueError, match='current=-1'):
+        sigmoid_ramp_up(-1, 8)

@@ -1,6 +1,6 @@
 import pytest
 
-from mmjoint.functional.schedules import poly_after
+from mmjoint.functional.schedules import epoch_at, lagging_epoch, poly_after
 
 
 def test_values_worked_out_by_hand():
@@ -25,3 +25,14 @@ def test_a_change_beyond_the_end_never_decays():
 def test_nothing_to_decay_over():
     with pytest.raises(ValueError, match='start 10, end 10'):
         poly_after(11, base=1.0, total_steps=10, change_step=11)
+
+
+def test_late_epochs():
+    assert [lagging_epoch(epoch) for epoch in range(4)] == [0, 0, 1, 2]
+    assert [lagging_epoch(epoch, lag=2) for epoch in range(4)] == [0, 0, 0, 1]
+
+
+def test_epoch_of_a_share():
+    for total in (1, 3, 7, 301):  # quotients that are not exact
+        assert [epoch_at(e / total, total) for e in range(total + 1)] == list(range(total + 1))
+    assert epoch_at(0.99, 10) == 9 and epoch_at(0.05, 10) == 0

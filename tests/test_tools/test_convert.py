@@ -1,4 +1,5 @@
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmjoint.apis.converters import CONVERTERS
 from mmjoint.registry import MODELS
 from mmjoint.utils.cli import run_cli
+from tests.test_reference.generic_ssl_model import official_shapes as diffusion_vnet_shapes
 from tests.test_reference.test_mc_unet_uq_model import config as mc_unet_config
 from tests.test_reference.test_mc_unet_uq_model import official_names as mc_unet_names
 from tests.test_reference.test_uml_networks import build, official_keys, official_names
@@ -121,3 +123,34 @@ def test_mc_unet_of_any_form(tool, bilinear, num_outputs, tmp_path):
     for key, value in state.items():
         assert torch.equal(stored['state_dict'][rename(key)], value), key
     assert stored['state_dict']['decode_head.conv_seg.weight'].shape[0] == num_outputs
+
+
+@pytest.mark.parametrize(('num_axes', 'num_classes'), [(3, 5), (2, 4)])
+def test_aggregate_decouple(tool, num_axes, num_classes, tmp_path):
+    """Axes, width and classes are read from the checkpoint; what was never used is dropped."""
+    shapes = diffusion_vnet_shapes(num_axes, num_classes, 4)
+    state = {name: torch.rand(shape) for name, shape in shapes.items()}
+    source, target = tmp_path / 'official.pth', tmp_path / 'ours.pth'
+    torch.save({'state_dict': state}, source)
+    tool.main(['aggregate_decouple', str(source), str(target)])
+    stored = torch.load(target, weights_only=True)['state_dict']
+    assert len(state) == 466
+    added = {'difficulty.dice', 'difficulty.learned', 'difficulty.unlearned', 'difficulty.undice'}
+    assert len(stored) == 466 - 24 + len(added) and added < set(stored)
+    assert torch.equal(stored['decode_head.conv_seg.bias'], state['decoder_theta.out_conv.bias'])
+    dropped = [key for key in state if CONVERTERS['aggregate_decouple'].rename(key) is None]
+    assert sum(state[key].numel() for key in dropped) == sum(
+        state[key].numel() for key in state if 'temb' in key
+    ) - sum(stored[key].numel() for key in stored if 'time_' in key)
+
+
+def test_official_names_of_the_diffusion_vnet():
+    """Those of the published lists, where they are at hand."""
+    path = ROOT.parent / 'shared' / 'methods' / 'generic_ssl_state_dict.json'
+    if not path.is_file():
+        pytest.skip(f'{path} is not there')
+    lists = json.loads(path.read_text('utf-8'))
+    for name, expected in lists.items():
+        num_axes, num_classes = (int(n) for n in re.findall(r'(\d+)(?:d|cls)', name))
+        shapes = diffusion_vnet_shapes(num_axes, num_classes, 32)
+        assert {key: list(shape) for key, shape in shapes.items()} == expected

@@ -34,7 +34,7 @@ class VNetEncoder(BaseModule):
         - Output: ``(B, f, *space)``, ``(B, 2f, *space/2)``, ..., ``(B, 16f, *space/16)``.
 
     Raises:
-        ValueError: In forward, if a side is no multiple of 16.
+        ValueError: In its use, if a side is no multiple of 16.
 
     Reference:
         Milletari et al., "V-Net", 3DV 2016; in the form without residuals of UA-MT (Yu et al.,
@@ -82,9 +82,6 @@ class VNetEncoder(BaseModule):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Give the maps of all levels, the finest first."""
-        space = tuple(x.shape[2:])
-        if any(side % STRIDE for side in space):
-            raise ValueError(f'sides must be multiples of {STRIDE}, got an input of {space}')
         return self.encode(self.stem(x))
 
     def encode(self, x: Tensor, time: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -97,6 +94,9 @@ class VNetEncoder(BaseModule):
         Returns:
             The maps of all levels, ``x`` first.
         """
+        space = tuple(x.shape[2:])
+        if any(side % STRIDE for side in space):
+            raise ValueError(f'sides must be multiples of {STRIDE}, got an input of {space}')
         maps = [x]
         for down, block in zip(self.downs, self.blocks, strict=True):
             maps.append(block(down(maps[-1], time), time))
