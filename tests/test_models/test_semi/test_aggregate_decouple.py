@@ -306,6 +306,27 @@ def test_resumed_training_gives_the_same_bits():
         assert torch.equal(value, second.state_dict()[name]), name
 
 
+@axes
+def test_mixed_precision(num_axes):
+    """Losses, sampling and votes stay in single precision."""
+    model = make(num_axes)
+    seen = []
+    model.loss_decode.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
+    sample = model.sample_x0
+
+    def watched(image):
+        x_0 = sample(image)
+        seen.append(x_0.dtype)
+        return x_0
+
+    model.sample_x0 = watched
+    with torch.autocast('cpu', torch.bfloat16):
+        log = step(model, batch(num_axes), sgd(model))
+    assert seen == [torch.float32] * 4
+    assert torch.isfinite(log['loss'])
+    assert model.difficulty.dice.dtype == torch.float32
+
+
 def test_mistakes():
     inputs, samples = batch()
     model = make()
