@@ -53,7 +53,7 @@ class MCDropout(UncertaintyEstimator):
         functional: Patterns of names of modules whose functional dropout takes part,
             ``backbone.stages.*.attn``.
         memory_budget_mib: Passes run together as long as the maps of a batch stay below this
-            (MiB). None is 1024 on a CUDA device and 32 on a CPU, where larger batches are slower.
+            (MiB). None is 1024 on a CUDA device and 128 on a CPU.
         fused: False runs the passes one by one in full; the yardstick of the speed.
         keep_std: See :class:`UncertaintyEstimator`.
         spread: See :class:`UncertaintyEstimator`.
@@ -235,7 +235,7 @@ class MCDropout(UncertaintyEstimator):
             NotRepeatable: If not even a single pass does.
         """
         on_cpu = recording.image.device.type == 'cpu'
-        budget = self.memory_budget_mib or (32 if on_cpu else 1024)
+        budget = self.memory_budget_mib or (128 if on_cpu else 1024)
         affordable = int(budget * 2**20 // max(1, recording.bytes_per_pass))
         affordable = max(1, min(affordable, self.num_samples - 1))
         tolerance = _rounding(recording.image)
