@@ -5,7 +5,7 @@ import pytest
 from .loader import ROOT, unused_arrays
 
 HERE = Path(__file__).parent
-METHODS = ('uml', 'mc_unet_uq')
+METHODS = ('generic_ssl', 'mc_unet_uq', 'uml')
 
 
 @pytest.mark.parametrize('method', METHODS)
