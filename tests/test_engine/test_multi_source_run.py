@@ -4,11 +4,8 @@ import shutil
 
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseModel
-from torch import nn
 
 from mmjoint.apis import train
-from mmjoint.registry import MODELS
 
 from ..test_datasets.volume_set import VolumeSet
 from .helpers import ROOT, differences, load
@@ -16,7 +13,7 @@ from .helpers import ROOT, differences, load
 # 4 unlabelled volumes, 1 in a batch: 4 batches an epoch.
 CONFIG = """
 _base_ = ['{root}/configs/_base_/default_runtime.py']
-custom_imports = dict(imports=['tests.test_engine.test_multi_source_run'])
+custom_imports = dict(imports=['tests.test_engine.branch_toy'])
 branches = ('labelled', 'unlabelled')
 start = [
     dict(type='LoadVolume'),
@@ -50,23 +47,6 @@ default_hooks = dict(
 )
 visualizer = dict(_delete_=True, type='Visualizer', vis_backends=[dict(type='LocalVisBackend')])
 """
-
-
-@MODELS.register_module(force=True)
-class BranchToy(BaseModel):
-    """A convolution that learns from both branches."""
-
-    def __init__(self, data_preprocessor):
-        super().__init__(data_preprocessor)
-        self.conv = nn.Conv3d(1, 2, 3, padding=1)
-
-    def forward(self, inputs, data_samples=None, mode='tensor'):
-        assert mode == 'loss'
-        target = torch.cat([sample.gt_sem_seg.data for sample in data_samples['labelled']])
-        assert not any('gt_sem_seg' in sample for sample in data_samples['unlabelled'])
-        supervised = nn.functional.cross_entropy(self.conv(inputs['labelled']), target)
-        probs = self.conv(inputs['unlabelled']).softmax(1)
-        return dict(loss_sup=supervised, loss_unsup=(probs * (1 - probs)).mean())
 
 
 def test_resuming_within_an_epoch_repeats_the_bits(tmp_path, runner_state, monkeypatch):
