@@ -107,7 +107,8 @@ PHANTOM_SETS: dict[str, PhantomSet] = {
         size=96,
         size_help='longest edge of a volume in voxels (up to 512 in MMWHS)',
         options=(
-            Option('bright_blood', False, 'bright blood in MR, as in CT: a smaller gap between'),
+            Option('modality_gap', 0.6, 'how far MR is from the contrast of CT', 0, 1),
+            Option('dark_blood', False, 'blood below muscle in MR: the largest gap'),
         ),
     ),
     'mnms': PhantomSet(

@@ -64,7 +64,7 @@ def render_atrium(rng: np.random.Generator, shape: tuple[int, int, int]) -> Atri
     places = space(rng, shape, 0.018)
     centre = np.array([0.53, 0.57, 0.55]) + rng.uniform(-0.06, 0.06, 3)
     heart = turned(places, rotation_matrix(rng.uniform(-18, 18, 3)), centre)
-    size = rng.uniform(0.8, 1.25)
+    size = rng.uniform(1.0, 1.4)
     radii = size * np.array([0.17, 0.15, 0.19]) * rng.uniform(0.85, 1.15, 3)
 
     atrium = ellipsoid(heart, centre, radii)
@@ -109,14 +109,14 @@ def render_atrium(rng: np.random.Generator, shape: tuple[int, int, int]) -> Atri
     scar = smooth_noise(rng, shape, max(shape) / 7) > rng.uniform(0.4, 1.2)
     tissue[scar & (whole >= 1) & (whole < 1.2)] = SCAR
 
-    contrast = rng.uniform(0.2, 0.55)
+    contrast = rng.uniform(0.3, 0.55)
     muscle = rng.uniform(0.15, 0.35)
     brightness = {
         LUNG: rng.uniform(0.03, 0.12),
         REST: rng.uniform(0.2, 0.5),
         FAT: rng.uniform(0.2, 0.55),
         MUSCLE: muscle,
-        BLOOD: muscle + contrast * rng.uniform(0.85, 1.1),
+        BLOOD: muscle + contrast * rng.uniform(0.75, 1.0),
         ATRIUM: muscle + contrast,
         SCAR: muscle + contrast * rng.uniform(1.2, 1.8),
         WALL: muscle * rng.uniform(0.9, 1.3),
@@ -124,7 +124,7 @@ def render_atrium(rng: np.random.Generator, shape: tuple[int, int, int]) -> Atri
     image = look_up(tissue, brightness)
     image *= 1 + 0.12 * smooth_noise(rng, shape, max(shape) / 9)
     image = blurred(image, max(shape) / 128 * rng.uniform(0.8, 1.5) + 0.2)
-    image = rician(rng, image * bias_field(rng, shape, 0.25), rng.uniform(0.03, 0.07))
+    image = rician(rng, image * bias_field(rng, shape, 0.18), rng.uniform(0.02, 0.055))
     image = (image - image.mean()) / image.std()
     return AtriumPhantom(image.astype(np.float32), (whole < 1).astype(np.uint8), contrast)
 

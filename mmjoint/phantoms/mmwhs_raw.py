@@ -31,6 +31,7 @@ NO_ROOM = (0, 0, 0)
 STRAY_VALUE = 421
 FIELD_OF_VIEW = 180.0  # mm
 MODALITIES = ('ct', 'mr')
+MODALITY_GAP = 0.6
 
 MYOCARDIUM, LEFT_ATRIUM, LEFT_VENTRICLE, RIGHT_ATRIUM, RIGHT_VENTRICLE = range(1, 6)
 AORTA, PULMONARY_ARTERY = 6, 7
@@ -162,27 +163,35 @@ def ct_units(rng: np.random.Generator) -> dict[int, float]:
     }  # fmt: skip
 
 
-def mr_units(rng: np.random.Generator, *, bright_blood: bool) -> dict[int, float]:
+def mr_units(
+    rng: np.random.Generator, *, modality_gap: float, dark_blood: bool
+) -> dict[int, float]:
     """Draw MR signals, in 0..1.
 
     Args:
         rng: Generator.
-        bright_blood: Blood above muscle, as in CT. Otherwise below: what is dark in CT (fat,
-            muscle) is bright and the other way round.
+        modality_gap: How far the other tissues are from the order that they have in CT, 0..1. At
+            1, fat is brightest where it is darkest in CT, and lung, bone and liver are dark.
+        dark_blood: Blood below muscle, the other way round than in CT.
 
     Returns:
         Signal per tissue.
     """
-    muscle = rng.uniform(0.42, 0.55)
-    blood = rng.uniform(0.72, 0.9) if bright_blood else rng.uniform(0.16, 0.26)
+    muscle = rng.uniform(0.34, 0.44)
+    blood = rng.uniform(0.14, 0.22) if dark_blood else rng.uniform(0.72, 0.9)
+    as_in_ct = {LUNG: 0.03, FAT: 0.1, BONE: 0.95, LIVER: 0.42}
+    signals = {
+        LUNG: rng.uniform(0.06, 0.12), FAT: rng.uniform(0.8, 1.0),
+        BONE: rng.uniform(0.2, 0.35), LIVER: rng.uniform(0.3, 0.5),
+    }  # fmt: skip
+    for tissue, signal in as_in_ct.items():
+        signals[tissue] += (1 - modality_gap) * (signal - signals[tissue])
     return {
-        AIR: 0.02, LUNG: rng.uniform(0.06, 0.12), FAT: rng.uniform(0.75, 1.0),
-        MUSCLE: muscle * 0.9, BONE: rng.uniform(0.25, 0.4), LIVER: rng.uniform(0.35, 0.6),
-        MYOCARDIUM: muscle * (0.75 if bright_blood else 1.0),
+        **signals, AIR: 0.02, MUSCLE: muscle * 0.9, MYOCARDIUM: muscle,
         LEFT_ATRIUM: blood * rng.uniform(0.9, 1.1), LEFT_VENTRICLE: blood,
-        AORTA: blood * rng.uniform(0.85, 1.1), RIGHT_ATRIUM: blood * rng.uniform(0.95, 1.15),
-        RIGHT_VENTRICLE: blood * rng.uniform(0.95, 1.15),
-        PULMONARY_ARTERY: blood * rng.uniform(0.9, 1.15), VESSEL: blood * rng.uniform(0.9, 1.1),
+        AORTA: blood * rng.uniform(0.85, 1.1), RIGHT_ATRIUM: blood * rng.uniform(0.9, 1.1),
+        RIGHT_VENTRICLE: blood * rng.uniform(0.9, 1.1),
+        PULMONARY_ARTERY: blood * rng.uniform(0.9, 1.1), VESSEL: blood * rng.uniform(0.9, 1.1),
     }  # fmt: skip
 
 
@@ -191,7 +200,8 @@ def render_heart(
     shape: tuple[int, int, int],
     modality: Literal['ct', 'mr'],
     *,
-    bright_blood: bool = False,
+    modality_gap: float = MODALITY_GAP,
+    dark_blood: bool = False,
     room: Sequence[int] = NO_ROOM,
 ) -> HeartPhantom:
     """Draw one volume.
@@ -200,7 +210,8 @@ def render_heart(
         rng: Generator; all that is random comes from it.
         shape: (X, Y, Z), without ``room``.
         modality: How it is seen. MR has another contrast, a bias field, more blur and noise.
-        bright_blood: See :func:`mr_units`.
+        modality_gap: See :func:`mr_units`.
+        dark_blood: See :func:`mr_units`.
         room: Further voxels at the right, the back and the foot.
 
     Returns:
@@ -217,10 +228,11 @@ def render_heart(
         image += blurred(rng.normal(0, 1, shape), 0.5) * rng.uniform(20, 45)
         image = np.clip(image, -1024, 3071)
     else:
-        image = look_up(tissue, mr_units(rng, bright_blood=bright_blood)) * (1 + 0.08 * texture)
+        units = mr_units(rng, modality_gap=modality_gap, dark_blood=dark_blood)
+        image = look_up(tissue, units) * (1 + 0.08 * texture)
         image = blurred(image, max(shape) / 256 * rng.uniform(1.2, 2.0) + 0.25)
-        image = image ** rng.uniform(0.8, 1.25) * bias_field(rng, shape, 0.22)
-        image = rician(rng, image, rng.uniform(0.02, 0.045)) * rng.uniform(400, 1500)
+        image = image ** rng.uniform(0.8, 1.25) * bias_field(rng, shape, 0.15)
+        image = rician(rng, image, rng.uniform(0.015, 0.035)) * rng.uniform(400, 1500)
     return HeartPhantom(np.rint(image).astype(np.int16), label)
 
 
@@ -283,7 +295,8 @@ def write_mmwhs(
     num_cases: int,
     seed: int,
     size: int = 96,
-    bright_blood: bool = False,
+    modality_gap: float = MODALITY_GAP,
+    dark_blood: bool = False,
     track: Track = untracked,
 ) -> list[dict[str, Any]]:
     """Write phantoms in the raw layout of MMWHS.
@@ -296,7 +309,8 @@ def write_mmwhs(
         num_cases: Number of volumes in both modalities together, 40 in MMWHS; CT gets the odd one.
         seed: Same seed, same files.
         size: Longest edge of a volume in voxels; up to 512 in MMWHS.
-        bright_blood: Blood is brighter than muscle in MR, too, which makes the gap smaller.
+        modality_gap: See :func:`mr_units`.
+        dark_blood: See :func:`mr_units`.
         track: Shows progress.
 
     Returns:
@@ -313,7 +327,9 @@ def write_mmwhs(
         case_id = f'{modality}_train_{FIRST_NUMBER + index}'
         room = STRAY_ROOM if case_id == STRAY_CASE else NO_ROOM
         shape = draw_shape(rng, modality, size)
-        phantom = render_heart(rng, shape, modality, bright_blood=bright_blood, room=room)
+        phantom = render_heart(
+            rng, shape, modality, modality_gap=modality_gap, dark_blood=dark_blood, room=room
+        )
         if case_id == STRAY_CASE:
             add_stray_labels(rng, phantom.label)
         if modality == 'ct' and index == 0:

@@ -160,17 +160,30 @@ def test_hearts_lie_the_same_way_whatever_the_orientation_of_the_file(raw):
         assert at[820][2] > at[420][2]
 
 
-@pytest.mark.parametrize('bright', [False, True])
-def test_contrast_of_ct_is_inverted_in_mr_unless_blood_is_bright(bright):
-    def gap(modality):
-        phantom = mmwhs_raw.render_heart(
-            case_rng(1, 2), (48, 48, 40), modality, bright_blood=bright
-        )
-        blood, muscle = (phantom.image[phantom.label == value].mean() for value in (500, 205))
-        return blood - muscle
+def brightness(modality, tissue, **options):
+    phantom = mmwhs_raw.render_heart(case_rng(1, 2), (48, 48, 40), modality, **options)
+    return phantom.image[phantom.label == tissue].mean()
 
-    assert gap('ct') > 0
-    assert bool(gap('mr') > 0) is bright
+
+@pytest.mark.parametrize('dark', [False, True])
+def test_blood_is_above_muscle_except_in_dark_blood_mr(dark):
+    assert brightness('ct', 500) > brightness('ct', 205)
+    gap = brightness('mr', 500, dark_blood=dark) - brightness('mr', 205, dark_blood=dark)
+    assert bool(gap < 0) is dark
+
+
+def test_fat_moves_from_the_darkest_to_the_brightest_with_the_gap():
+    units = [
+        mmwhs_raw.mr_units(case_rng(0), modality_gap=gap, dark_blood=False) for gap in (0, 0.5, 1)
+    ]
+    fat, muscle, blood = (
+        [unit[tissue] for unit in units]
+        for tissue in (mmwhs_raw.FAT, mmwhs_raw.MYOCARDIUM, mmwhs_raw.LEFT_VENTRICLE)
+    )
+    assert fat[0] < muscle[0] and muscle[1] < fat[1] < blood[1] and fat[2] > 0.9 * blood[2]
+    assert muscle[0] == muscle[1] == muscle[2]
+    ct = mmwhs_raw.ct_units(case_rng(0))
+    assert ct[mmwhs_raw.FAT] < ct[mmwhs_raw.MYOCARDIUM] < ct[mmwhs_raw.LEFT_VENTRICLE]
 
 
 def test_case_1002_has_stray_labels_far_from_the_heart(raw):
