@@ -169,8 +169,13 @@ def adapt_dataset(dataset: Mapping[str, Any], uq: Mapping[str, Any] | None) -> d
         dataset['pipeline'] = adapt_pipeline(dataset['pipeline'], uq)
     if isinstance(dataset.get('dataset'), Mapping):
         dataset['dataset'] = adapt_dataset(dataset['dataset'], uq)
-    if isinstance(dataset.get('datasets'), Sequence):
-        dataset['datasets'] = [adapt_dataset(part, uq) for part in dataset['datasets']]
+    parts = dataset.get('datasets')
+    if isinstance(parts, Mapping):
+        dataset['datasets'] = {
+            name: None if part is None else adapt_dataset(part, uq) for name, part in parts.items()
+        }
+    elif isinstance(parts, Sequence):
+        dataset['datasets'] = [adapt_dataset(part, uq) for part in parts]
     return dataset
 
 

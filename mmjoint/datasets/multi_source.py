@@ -7,6 +7,9 @@ from mmjoint.registry import DATASETS
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import SeededIndex
 
+_Source = dict | BaseDataset
+_Sources = Mapping[str, _Source | None] | Sequence[_Source]
+
 
 @DATASETS.register_module()
 class MultiSourceDataset(ConcatDataset):
@@ -18,14 +21,18 @@ class MultiSourceDataset(ConcatDataset):
     :class:`mmjoint.datasets.samplers.MultiSourceSampler` draws the batches.
 
     Args:
-        datasets: The sources, as configs or built. Their classes must agree.
+        datasets: The sources, as configs or built, in the order of the sampler's ``counts``; by
+            name, so that a config can change one of them (or leave it out with None), or as a
+            sequence. Their classes must agree.
 
     Raises:
         UserError: There is none, their classes differ, or their pipelines end with other branches,
             of which collating would drop some without a word.
     """
 
-    def __init__(self, datasets: Sequence[dict | BaseDataset]) -> None:
+    def __init__(self, datasets: _Sources) -> None:
+        if isinstance(datasets, Mapping):
+            datasets = [dataset for dataset in datasets.values() if dataset is not None]
         if not datasets:
             raise UserError('MultiSourceDataset: expected at least one source, found none')
         built = [DATASETS.build(d) if isinstance(d, Mapping) else d for d in datasets]

@@ -129,6 +129,20 @@ def test_the_endless_form_goes_on_at_any_place():
     assert pairs(itertools.islice(endless, 60)) == whole[40:]
 
 
+def test_an_epoch_of_a_chosen_length():
+    # 4 samples for 8 batches of 2: each comes up 4 times, and 3 batches leave some out.
+    long = pairs(sampler((4,), (2,), seed=1, num_batches=8))
+    assert sorted(number for number, _ in long) == sorted([0, 1, 2, 3] * 4)
+    assert len({seed for _, seed in long}) == 16
+    short = sampler((4, 18), (4, 4), seed=1, num_batches=3)
+    assert len(short) == 24 and len(pairs(short)) == 24
+    assert pairs(sampler((4, 18), (4, 4), seed=1, num_batches=4)) == pairs(
+        sampler((4, 18), (4, 4), seed=1)
+    )
+    with pytest.raises(UserError, match='num_batches >= 1, found 0'):
+        sampler((4,), (2,), num_batches=0)
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(UserError, match='expected a MultiSourceDataset, found range'):
         MultiSourceSampler(range(4), (1, 1))
@@ -241,6 +255,14 @@ def test_the_seed_of_a_visit_reaches_the_source(dataset):
     assert dataset.metainfo['classes'] == LADataset.METAINFO['classes']
 
 
+def test_sources_by_name(volumes, dataset):
+    parts = {name: source(volumes, name) for name in BRANCHES}
+    by_name = MultiSourceDataset(parts)
+    assert by_name.source_sizes == dataset.source_sizes
+    alone = MultiSourceDataset({**parts, 'unlabelled': None})
+    assert alone.source_sizes == dataset.source_sizes[:1]
+
+
 def test_a_batch_size_that_cuts_batches_differently_is_refused(dataset):
     check_loop_dataloader(loader_of(dataset))
     loader = DataLoader(dataset, batch_size=2, sampler=MultiSourceSampler(dataset, (2, 2)))
@@ -255,6 +277,8 @@ def test_a_batch_size_that_cuts_batches_differently_is_refused(dataset):
 def test_sources_that_do_not_go_together(volumes):
     with pytest.raises(UserError, match='at least one source'):
         MultiSourceDataset([])
+    with pytest.raises(UserError, match='at least one source'):
+        MultiSourceDataset(dict(labelled=None))
     first, second = (source(volumes, name) for name in BRANCHES)
     second['pipeline'][-1] = dict(second['pipeline'][-1], branches=('unlabelled', 'labelled'))
     with pytest.raises(UserError, match=r"branches \('labelled', 'unlabelled'\) of the first"):

@@ -39,6 +39,8 @@ class MultiSourceSampler(Sampler):
             used.
         counts: Samples of each source in a batch, e.g. (4, 4) for 4 labelled and 4 unlabelled
             ones. Their sum must be the ``batch_size`` of the data loader.
+        num_batches: Batches of an epoch, in place of what the source that lasts longest gives; so
+            a training on few labels alone gets the iterations of one that has unlabelled data too.
         shuffle: Draw new orders for each epoch.
         seed: The same number on all ranks; ``None`` draws one and shares it.
         endless: Let one epoch follow the other, for training by iterations.
@@ -51,6 +53,7 @@ class MultiSourceSampler(Sampler):
         self,
         dataset: _Sources,
         counts: Sequence[int],
+        num_batches: int | None = None,
         shuffle: bool = True,
         seed: int | None = None,
         endless: bool = False,
@@ -72,6 +75,8 @@ class MultiSourceSampler(Sampler):
                 f'MultiSourceSampler: expected samples in every source, found the sizes '
                 f'{self.sizes}'
             )
+        if num_batches is not None and num_batches < 1:
+            raise UserError(f'MultiSourceSampler: expected num_batches >= 1, found {num_batches}')
         self.counts = tuple(counts)
         self.batch_size = sum(counts)
         self.shuffle = shuffle
@@ -81,7 +86,8 @@ class MultiSourceSampler(Sampler):
         self._skipped = 0
         taken = [count * self.world_size for count in self.counts]
         # Fewer samples than one batch takes: then all sources are repeated.
-        self.num_batches = max(1, *(n // t for n, t in zip(self.sizes, taken, strict=True)))
+        longest = max(n // t for n, t in zip(self.sizes, taken, strict=True))
+        self.num_batches = max(1, longest) if num_batches is None else num_batches
         # As many as go with the source that lasts longest, also with its last, short batch.
         self.lengths = tuple(
             max(
