@@ -1,8 +1,11 @@
-# A&D on a diffusion V-Net, 2-D: 4 classes, base width 32. Data bring their preprocessor and, where
-# they have another number of classes, set it in the three places where it stands.
+# A&D on a diffusion V-Net, 2-D: 4 classes, base width 32. Where there is another number of
+# classes, it is set in the three places where it stands.
 model = dict(
     type='AggregateDecouple',
     memory_format='channels_last',
+    data_preprocessor=dict(
+        type='MultiBranchDataPreprocessor', data_preprocessor=dict(type='VolumeDataPreprocessor')
+    ),
     backbone=dict(
         type='VNetEncoder', num_axes=2, in_channels=1, base_channels=32, time_channels=512
     ),

@@ -1,0 +1,18 @@
+# Mean teacher in place of A&D, everything else the same.
+_base_ = [
+    '../_base_/models/mean-teacher-vnet_3d.py',
+    '../_base_/datasets/phantom-synapse_32x64x64.py',
+    '../_base_/schedules/aggregate-decouple_301e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    segmentor=dict(
+        backbone=dict(base_channels=8), decode_head=dict(base_channels=8, num_classes=14)
+    ),
+    test_cfg=dict(mode='slide', roi_size=(32, 64, 64), overlap=0.5, window_batch=4, bounded=True),
+)
+train_cfg = dict(max_epochs=31)
+param_scheduler = [dict(type='PolyLR', power=0.9, begin=1, end=32, by_epoch=True)]
+default_hooks = dict(
+    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='seg/mean_Dice', rule='greater')
+)

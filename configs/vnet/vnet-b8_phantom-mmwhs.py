@@ -1,0 +1,24 @@
+# V-Net at a quarter of the width on the labels of small made-up volumes alone.
+_base_ = [
+    '../_base_/models/vnet_3d.py',
+    '../_base_/datasets/phantom-mmwhs_32x32x32.py',
+    '../_base_/schedules/aggregate-decouple_301e.py',
+    '../_base_/default_runtime.py',
+]
+model = dict(
+    backbone=dict(base_channels=8),
+    decode_head=dict(base_channels=8, num_classes=5),
+    test_cfg=dict(mode='slide', roi_size=(32, 32, 32), overlap=0.5, window_batch=4, bounded=True),
+)
+train_dataloader = dict(
+    batch_size=2,
+    sampler=dict(counts=(2,), num_batches=8),
+    dataset=dict(
+        datasets=dict(labelled=dict(pipeline=_base_.supervised_pipeline), unlabelled=None)
+    ),
+)
+train_cfg = dict(max_epochs=31)
+param_scheduler = [dict(type='PolyLR', power=0.9, begin=1, end=32, by_epoch=True)]
+default_hooks = dict(
+    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='seg/mean_Dice', rule='greater')
+)
