@@ -31,10 +31,24 @@ FILES = sorted(str(file.relative_to(ROOT)) for file in ROOT.rglob('*.py'))
 BASES = [name for name in FILES if name.startswith('_base_')]
 FULL = [name for name in FILES if not name.startswith('_base_')]
 MODELS_ALONE = [name for name in BASES if name.startswith('_base_/models/')]
-# They train on branches of labelled and unlabelled volumes or slices.
-SEMI = [name for name in MODELS_ALONE if 'diffusion-vnet' in name]
-WITH_MODEL = FULL + [name for name in MODELS_ALONE if name not in SEMI]
 WIDTH = 4
+
+
+def distinct_models(names):
+    """The first name of each model: many configs differ in their data alone."""
+    return list(
+        {repr(load_config(str(ROOT / name)).model): name for name in reversed(names)}.values()
+    )
+
+
+WITH_MODEL = distinct_models(MODELS_ALONE + FULL)
+# They train on branches of labelled and unlabelled images.
+SEMI = [
+    name
+    for name in WITH_MODEL
+    if load_config(str(ROOT / name)).model.data_preprocessor.type == 'MultiBranchDataPreprocessor'
+]
+SUPERVISED = [name for name in WITH_MODEL if name not in SEMI]
 
 
 @pytest.fixture(autouse=True)
@@ -45,8 +59,10 @@ def scope():
 
 
 def shrunk(model):
-    """The model with its published width brought down to ``WIDTH``."""
+    """The model with its published width, and its window, brought down."""
     model = copy.deepcopy(model)
+    if model.get('test_cfg'):
+        model.test_cfg.roi_size = (16,) * len(model.test_cfg.roi_size)
     backbone = model.backbone
     if backbone.type == 'mmseg.SwinTransformer':
         # Of its 3 heads each gets `WIDTH` channels.
@@ -76,8 +92,22 @@ def num_classes(cfg):
     if 'train_dataloader' not in cfg:
         heads = (cfg.model.get(part) for part in ('decode_head', 'cls_head'))
         return tuple(0 if head is None else head.num_classes for head in heads)
-    meta = DATASETS.get(cfg.train_dataloader.dataset.type).METAINFO
+    meta = DATASETS.get(sources(cfg.train_dataloader.dataset)[0].type).METAINFO
     return len(meta['classes']), len(meta['cls_classes'])
+
+
+def sources(dataset):
+    """The data sets that a config's data set draws from."""
+    parts = dataset.get('datasets')
+    return [dataset] if parts is None else [part for part in parts.values() if part is not None]
+
+
+def make_images(cfg, space_2d=(32, 32)):
+    """Two images of the kind that the config's network takes."""
+    num_axes = cfg.model.backbone.get('num_axes')
+    if num_axes is None:
+        return list(torch.randint(0, 256, (2, 3, *space_2d), dtype=torch.uint8))
+    return list(torch.rand(2, 1, *[32] * num_axes))
 
 
 def make_semi_samples(space, num_classes):
@@ -99,7 +129,7 @@ def test_loads_and_can_be_dumped(name):
         assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
 
 
-@pytest.mark.parametrize('name', WITH_MODEL)
+@pytest.mark.parametrize('name', SUPERVISED)
 def test_one_training_step(name):
     cfg = load_config(str(ROOT / name))
     torch.manual_seed(0)
@@ -114,10 +144,9 @@ def test_one_training_step(name):
     )
     wrapper = build_optim_wrapper(model, copy.deepcopy(settings))
     before = {key: value.clone() for key, value in model.named_parameters()}
-    samples = make_samples(
-        2, (32, 32), num_classes=pixel_classes, num_cls_classes=image_classes or 1
-    )
-    images = list(torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8))
+    images = make_images(cfg)
+    space = tuple(images[0].shape[1:])
+    samples = make_samples(2, space, num_classes=pixel_classes, num_cls_classes=image_classes or 1)
     log = model.train_step({'inputs': images, 'data_samples': samples}, wrapper)
     assert torch.isfinite(log['loss']) and log['loss'] > 0
     moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
@@ -127,7 +156,7 @@ def test_one_training_step(name):
     with torch.no_grad():
         results = model.eval().test_step({'inputs': images, 'data_samples': samples})
     for sample in results:
-        assert sample.pred_sem_seg.data.shape == (1, 32, 32)
+        assert sample.pred_sem_seg.data.shape == (1, *space)
         if image_classes:
             assert sample.pred_score.shape == (image_classes,)
         else:
@@ -138,21 +167,32 @@ def test_one_training_step(name):
 def test_one_semi_supervised_step(name):
     cfg = load_config(str(ROOT / name))
     torch.manual_seed(0)
-    for part in ('backbone', 'decode_head', 'denoising_stem'):
-        cfg.model[part].base_channels = WIDTH
+    network = cfg.model.get('segmentor', cfg.model)
+    if name in FULL:
+        pixel_classes = num_classes(cfg)[0]
+        for part in (
+            network.decode_head,
+            cfg.model.get('denoising_stem'),
+            cfg.model.get('difficulty'),
+        ):
+            assert part is None or part.num_classes == pixel_classes
+    for part in (network.backbone, network.decode_head, cfg.model.get('denoising_stem')):
+        if part is not None:
+            part.base_channels = WIDTH
     model = MODELS.build(cfg.model).train()
-    for hook in cfg.custom_hooks:
+    for hook in cfg.get('custom_hooks', []):
         HOOKS.build(copy.deepcopy(hook)).before_train_iter(Namespace(model=model), 0)
     wrapper = build_optim_wrapper(
         model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     )
     before = {key: value.clone() for key, value in model.named_parameters()}
-    space = (32,) * cfg.model.backbone.num_axes
-    samples = make_semi_samples(space, cfg.model.decode_head.num_classes)
+    space = (32,) * network.backbone.num_axes
+    samples = make_semi_samples(space, network.decode_head.num_classes)
     inputs = {branch: torch.rand(2, 1, *space) for branch in samples}
     log = model.train_step({'inputs': inputs, 'data_samples': samples}, wrapper)
     assert torch.isfinite(log['loss'])
-    assert not [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
+    still = [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
+    assert {key.split('.')[0] for key in still} <= {'teacher'}  # it follows after the step
 
 
 @pytest.mark.parametrize('name', FULL)
@@ -162,8 +202,10 @@ def test_everything_else_that_it_names_can_be_built(name):
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
         assert DATASETS.get(dataset.type), dataset.type
-        transforms = [TRANSFORMS.build(copy.deepcopy(item)) for item in dataset.pipeline]
-        assert type(transforms[-1]).__name__ == 'PackJointInputs'
+        for part in sources(dataset):
+            assert DATASETS.get(part.type), part.type
+            transforms = [TRANSFORMS.build(copy.deepcopy(item)) for item in part.pipeline]
+            assert type(transforms[-1]).__name__ in ('PackJointInputs', 'MultiBranch')
         if split != 'train':
             evaluator = EVALUATOR.build(copy.deepcopy(cfg[f'{split}_evaluator']))
             assert evaluator.metrics
@@ -183,6 +225,6 @@ def test_name_follows_the_convention(name):
     parts = Path(name).stem.split('_')
     method = Path(name).parts[0].replace('_', '-')  # `_` stands between fields
     assert f'{parts[0]}-'.startswith(f'{method}-')
-    dataset = load_config(str(ROOT / name)).train_dataloader.dataset.type
-    dataset = dataset.removesuffix('Dataset').removesuffix('Joint')
+    dataset = sources(load_config(str(ROOT / name)).train_dataloader.dataset)[0].type
+    dataset = dataset.removesuffix('Dataset').removesuffix('Joint').removesuffix('Volume')
     assert any(dataset.lower() in part for part in parts), f'{name} trains on {dataset}'

@@ -9,7 +9,7 @@ from mmengine.structures import PixelData
 from torch import nn
 
 from mmjoint.registry import MODELS
-from mmjoint.structures import JointDataSample
+from mmjoint.structures import JointDataSample, VolumeData
 
 CONFIGS = Path(__file__).resolve().parents[2] / 'configs'
 UML_CONFIGS = {'UML': 'uml_res2net.py', 'UMLPaper': 'uml-paper_res2net-vgg16.py'}
@@ -81,7 +81,7 @@ def make_samples(num=2, size=(16, 16), *, num_classes=3, num_cls_classes=2, seed
         sample = JointDataSample(metainfo={'img_shape': size, 'ori_shape': size, **metainfo})
         sample.set_gt_label(i % num_cls_classes)
         seg_map = torch.randint(0, num_classes, (1, *size), generator=generator)
-        sample.gt_sem_seg = PixelData(data=seg_map)
+        sample.gt_sem_seg = (VolumeData if len(size) == 3 else PixelData)(data=seg_map)
         samples.append(sample)
     return samples
 
