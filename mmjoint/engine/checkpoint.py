@@ -17,6 +17,8 @@ from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_path
 
 _HISTORY = 'history_buffer'
+TRAINING_ENDED = 'training_ended'
+"""Key of the message hub under which the checkpoint of a training's end says that it is one."""
 
 
 class DamagedCheckpointError(UserError):
@@ -168,12 +170,40 @@ def _reason(path: Path, error: Exception) -> str:
     return 'the file is damaged or of another kind; use another one'
 
 
-def read_meta(path: str | Path) -> dict[str, Any]:
-    """Give a checkpoint's ``meta`` without reading its tensors; empty if there is none."""
+def _read_mapped(path: str | Path) -> dict[str, Any]:
     # Only zip files, which torch writes by default, can be mapped.
     mapped = zipfile.is_zipfile(path)
-    checkpoint = torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
-    return dict(checkpoint.get('meta', {}))
+    return torch.load(path, map_location='cpu', weights_only=True, mmap=mapped)
+
+
+def read_meta(path: str | Path) -> dict[str, Any]:
+    """Give a checkpoint's ``meta`` without reading its tensors; empty if there is none."""
+    return dict(_read_mapped(path).get('meta', {}))
+
+
+def read_runtime_info(path: str | Path) -> dict[str, Any]:
+    """Give what hooks have stored in a checkpoint; empty if there is nothing."""
+    return dict(_read_mapped(path).get('message_hub', {}).get('runtime_info', {}))
+
+
+def training_is_finished(path: str | Path, train_cfg: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is the end of the training that a config describes.
+
+    Its own last validation is done then. A training that was stopped early is finished, too,
+    unless the config now asks for another length.
+
+    Args:
+        path: A readable checkpoint.
+        train_cfg: The config's, with ``max_epochs`` or ``max_iters``.
+    """
+    meta, ended = read_meta(path), read_runtime_info(path).get(TRAINING_ENDED)
+    if ended is None or ended['iter'] != meta['iter']:
+        return False
+    planned = train_cfg.get('max_epochs')
+    done = meta['epoch']
+    if planned is None:
+        planned, done = train_cfg['max_iters'], meta['iter']
+    return done >= planned or ended['planned'] == planned
 
 
 def _strip_wrapper(state_dict: Mapping[str, Any]) -> dict[str, Any]:

@@ -140,7 +140,8 @@ class JointEpochBasedTrainLoop(EpochBasedTrainLoop):
             self._validate_inside()
             if not self._batches_done:
                 self._validate_if_due()
-        while self._epoch < self._max_epochs and not self.stop_training:
+        # A stop decided within an epoch takes effect at its end, also in a resumed run.
+        while self._epoch < self._max_epochs and (self._batches_done or not self.stop_training):
             self.run_epoch()
             self._decide_current_val_interval()
             self._validate_if_due()

@@ -8,6 +8,7 @@ from typing import Any
 
 import mmengine
 import torch
+from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.model import is_model_wrapper
@@ -32,6 +33,26 @@ from .console import shorten_console
 from .loops import resumable_loop_cfg
 
 
+class _TextOnceConfig(Config):
+    """A config that formats its text only when its content has changed; that may take seconds."""
+
+    @classmethod
+    def of(cls, cfg: Config) -> '_TextOnceConfig':
+        """Take over the content of another config."""
+        own = cls.__new__(cls)
+        own.__dict__.update(cfg.__dict__)
+        return own
+
+    @property
+    def pretty_text(self) -> str:
+        """The config as formatted Python."""
+        content = repr(self._cfg_dict)
+        formatted = self.__dict__.get('_formatted')
+        if formatted is None or formatted[0] != content:
+            formatted = self.__dict__['_formatted'] = (content, super().pretty_text)
+        return formatted[1]
+
+
 @RUNNERS.register_module()
 class JointRunner(Runner):
     """Train, validate and test a model that a config describes.
@@ -45,6 +66,15 @@ class JointRunner(Runner):
     * without CUDA devices several processes train over gloo, with the buffers of rank 0;
     * ``randomness.deterministic`` warns instead of failing where torch has no such algorithm.
     """
+
+    @property
+    def cfg(self) -> Config:
+        """The whole config. Its text stands in logs and in all checkpoints."""
+        return self._cfg
+
+    @cfg.setter
+    def cfg(self, cfg: Config) -> None:
+        self._cfg = _TextOnceConfig.of(cfg)
 
     def setup_env(self, env_cfg: dict) -> None:
         """Set up the process, and a time stamp that no other run has.

@@ -156,11 +156,7 @@ def test_a_training_leaves_log_scalars_environment_and_config(tmp_path, runner_s
     assert 'eta: ' in log and 'max_epochs=4' in log
     assert "type='ToyModel'" in (work_dir / 'toy.py').read_text()
     assert sorted(path.name for path in work_dir.glob('*.pth')) == ['epoch_3.pth', 'epoch_4.pth']
-    assert load(work_dir / 'epoch_4.pth')['message_hub']['runtime_info']['keep_ckpt_ids'] == [
-        2,
-        3,
-        4,
-    ]
+    assert load(work_dir / 'epoch_4.pth')['message_hub']['runtime_info']['keep_ckpt_ids'] == [3, 4]
 
 
 def test_the_best_checkpoint_replaces_the_one_before(tmp_path, runner_state):

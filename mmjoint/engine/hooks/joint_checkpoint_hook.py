@@ -7,10 +7,13 @@ from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
+from mmengine.runner import IterBasedTrainLoop
 
 from mmjoint.registry import HOOKS
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_text
+
+from ..checkpoint import TRAINING_ENDED
 
 # A temporary file of atomic_path, left by a process that was killed while it wrote.
 _LEFT_OVER = re.compile(r'\.(epoch_\d+|iter_\d+|best_.*|last_checkpoint)\.[a-z0-9_]{8}(\.pth)?')
@@ -22,7 +25,9 @@ class JointCheckpointHook(CheckpointHook):
 
     Unlike mmengine's hook, this one writes the new file before it removes the old one, writes
     ``last_checkpoint`` whole or not at all, knows in which direction the metrics of this project
-    are better, and does not add checkpoints out of turn when a best one was found.
+    are better, and does not add checkpoints out of turn when a best one was found. The checkpoint
+    of the end, also of an early one, is written again when all is done, so that it tells that
+    (``training_is_finished``).
 
     Args:
         interval: Save every so many epochs or iterations; -1 saves the last one only.
@@ -94,6 +99,9 @@ class JointCheckpointHook(CheckpointHook):
     def before_train(self, runner: Any) -> None:
         """Take over what a resumed checkpoint knows, and clear what killed processes left."""
         self.out_dir = runner.work_dir
+        resumed = runner.message_hub.get_info('last_ckpt')
+        if resumed is not None and Path(self.out_dir, resumed).is_file():
+            self._saved_iter = runner.iter  # to be saved again if a validation made up for is best
         kept = list(runner.message_hub.get_info('keep_ckpt_ids', []))
         if self.max_keep_ckpts > 0:
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
@@ -102,6 +110,21 @@ class JointCheckpointHook(CheckpointHook):
             for path in Path(self.out_dir).glob('.*'):
                 if _LEFT_OVER.fullmatch(path.name):
                     path.unlink(missing_ok=True)
+
+    def after_train(self, runner: Any) -> None:
+        """Save the end of training, with the note that nothing is left to do."""
+        hub, loop = runner.message_hub, runner.train_loop
+        planned = loop.max_iters if isinstance(loop, IterBasedTrainLoop) else loop.max_epochs
+        ended = {'iter': runner.iter, 'planned': planned}
+        done = runner.epoch if self.by_epoch else runner.iter
+        is_saved = hub.get_info('last_ckpt') == self.filename_tmpl.format(done)
+        if hub.get_info(TRAINING_ENDED) == ended or not (self.save_last or is_saved):
+            return
+        hub.update_info(TRAINING_ENDED, ended)
+        # A run that was resumed here, for the validation alone, has counted no iteration.
+        hub.update_info('epoch', runner.epoch)
+        hub.update_info('iter', runner.iter)
+        self._save_checkpoint_with_step(runner, done, {'epoch': runner.epoch, 'iter': runner.iter})
 
     def _remove(self, steps: list[int]) -> None:
         if is_main_process():
