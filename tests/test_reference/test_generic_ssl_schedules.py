@@ -71,7 +71,7 @@ class Learner(SemiBaseModel):
     def loss_by_pseudo(self, inputs):
         return {}
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         return None
 
     def _forward(self, inputs):

@@ -30,7 +30,7 @@ class Net(BaseJointModel):
     def _forward(self, inputs):
         raise NotImplementedError
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         return BatchPrediction(seg_logits=self.function(inputs))
 
 

@@ -164,11 +164,12 @@ class JointMetric(BaseMetric):
             value = value.get(of)
         if value is None:
             missing = field if of is None or of == 'data' else f'{field}.{of}'
+            giver = ' (or set model.test_cfg.bounded=False)' if field == 'seg_logits' else ''
             raise UserError(
                 f'{type(self).__name__}: expected {missing} in the predictions, found '
                 f'{sorted(k for k in sample if k.startswith(("pred", "seg", "cls")))} '
-                f'({sample.get("img_path", "no img_path")}); use a model that gives it or remove '
-                'this metric'
+                f'({sample.get("img_path", "no img_path")}); use a model that gives it'
+                f'{giver} or remove this metric'
             )
         if not isinstance(value, Tensor):
             return np.asarray(value)

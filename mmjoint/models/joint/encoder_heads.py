@@ -31,7 +31,7 @@ class JointModel(BaseJointModel):
 
         loss(inputs, samples)    -> decode_head.loss(feats, samples, {})    'decode.<name>'
                                   + cls_head.loss(feats, samples)           'cls.<name>'
-        infer(inputs)            -> decode_head.predict(feats, sizes, {})   logits of the mask
+        infer_window(inputs)     -> decode_head.predict(feats, sizes, {})   logits of the mask
                                   + cls_head(feats)                         logits of the class
         feats = extract_feat(inputs) = neck(backbone(inputs))
 
@@ -45,10 +45,12 @@ class JointModel(BaseJointModel):
         neck: From tuple to tuple, or None.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation.
+        test_cfg: See ``BaseJointModel``; windows are for a model without ``cls_head``.
         memory_format: See ``BaseJointModel``.
 
     Raises:
-        ValueError: There is no head, or the decode head has not one output channel per class.
+        ValueError: There is no head, the decode head has not one output channel per class, or
+            there are windows for a model that classifies.
     """
 
     def __init__(
@@ -60,13 +62,19 @@ class JointModel(BaseJointModel):
         neck: ConfigType | None = None,
         data_preprocessor: ConfigType | None = None,
         init_cfg: ConfigType | list[ConfigType] | None = None,
+        test_cfg: ConfigType | None = None,
         memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
         super().__init__(
-            data_preprocessor=data_preprocessor, init_cfg=init_cfg, memory_format=memory_format
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+            test_cfg=test_cfg,
+            memory_format=memory_format,
         )
         if decode_head is None and cls_head is None:
             raise ValueError('decode_head and cls_head are both None; give at least one')
+        if cls_head is not None:
+            self.refuse_windows()
         self.backbone: BaseModule = MODELS.build(backbone)
         self.neck = None if neck is None else MODELS.build(neck)
         self.decode_head = None if decode_head is None else MODELS.build(decode_head)
@@ -97,7 +105,7 @@ class JointModel(BaseJointModel):
                 losses[f'cls.{name}'] = value
         return losses
 
-    def infer(self, inputs: Tensor) -> BatchPrediction:
+    def infer_window(self, inputs: Tensor) -> BatchPrediction:
         """Predict mask and class of a batch."""
         feats = self.extract_feat(inputs)
         seg_logits = cls_logits = None

@@ -1,5 +1,6 @@
 """How network outputs become fields of the samples; shared by all joint models."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from mmjoint.functional.dirichlet import opinion_measures, predictive_entropy
 from mmjoint.structures import JointDataSample, VolumeData
+from mmjoint.utils.errors import UserError
 
 _MODES = {2: 'bilinear', 3: 'trilinear'}
 
@@ -38,13 +40,43 @@ def to_original_size(maps: Tensor, sample: JointDataSample) -> Tensor:
     Returns:
         ``(M, C, *ori_shape)``.
     """
-    space = maps.dim() - 2
-    inner = sample.metainfo.get('img_shape', maps.shape[2:])[:space]
-    maps = maps[(..., *(slice(0, int(length)) for length in inner))]
-    original = tuple(int(n) for n in sample.metainfo.get('ori_shape', inner)[:space])
+    inner, original = _sizes(sample, maps.shape[2:])
+    maps = _without_padding(maps, inner)
     if tuple(maps.shape[2:]) == original:
         return maps
-    return F.interpolate(maps, size=original, mode=_MODES[space], align_corners=False)
+    return F.interpolate(maps, size=original, mode=_MODES[len(inner)], align_corners=False)
+
+
+def check_original_size(sample: JointDataSample, space: Sequence[int]) -> None:
+    """Refuse a sample whose labels would have to be resized.
+
+    Args:
+        sample: Its metainfo gives ``img_shape`` (size before padding) and ``ori_shape``.
+        space: The network's input size.
+
+    Raises:
+        UserError: The two differ.
+    """
+    inner, original = _sizes(sample, space)
+    if inner != original:
+        raise UserError(
+            f'{sample.metainfo.get("img_path", "a sample")}: test_cfg.bounded=True expected an '
+            f'input of the original size {original}, found it resized to {inner}; take the '
+            'resizing out of the pipeline or set test_cfg.bounded=False'
+        )
+
+
+def _sizes(
+    sample: JointDataSample, space: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Size of the input before padding, and of the original."""
+    inner = sample.metainfo.get('img_shape', space)[: len(space)]
+    original = sample.metainfo.get('ori_shape', inner)[: len(space)]
+    return tuple(int(n) for n in inner), tuple(int(n) for n in original)
+
+
+def _without_padding(maps: Tensor, inner: Sequence[int]) -> Tensor:
+    return maps[(..., *(slice(0, length) for length in inner))]
 
 
 def pixel_data(**maps: Tensor) -> PixelData | VolumeData:
@@ -73,6 +105,21 @@ def add_seg_prediction(
         evidence = to_original_size(evidence.float()[None], sample)
         measures = opinion_measures(evidence + 1)
     sample.seg_uncertainty = pixel_data(**{name: value[0] for name, value in measures.items()})
+
+
+def add_seg_labels(sample: JointDataSample, labels: Tensor, entropy: Tensor) -> None:
+    """Write the mask and its predictive entropy into a sample, where no logits are kept.
+
+    Args:
+        sample: Gets ``pred_sem_seg`` and ``seg_uncertainty``; see :func:`check_original_size`.
+        labels: Integers ``(1, *space)`` at the network's input size.
+        entropy: Predictive entropy, ``(1, *space)``, nats.
+    """
+    inner, _ = _sizes(sample, labels.shape[1:])
+    labels, entropy = (_without_padding(maps, inner) for maps in (labels, entropy))
+    sample.pred_sem_seg = pixel_data(data=labels.long())
+    # A copy: a view would keep the maps of the whole batch, with their padding, alive.
+    sample.seg_uncertainty = pixel_data(predictive_entropy=entropy.clone())
 
 
 def add_cls_prediction(

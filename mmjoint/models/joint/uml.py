@@ -61,6 +61,7 @@ class UML(BaseJointModel):
         cls_head: Image classifier.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation of all parts; pretrained encoders overwrite it.
+        test_cfg: See ``BaseJointModel``; UML classifies, so it predicts images whole.
         memory_format: See ``BaseJointModel``.
 
     Shape:
@@ -78,11 +79,16 @@ class UML(BaseJointModel):
         cls_head: ConfigType,
         data_preprocessor: ConfigType | None = None,
         init_cfg: ConfigType | list[ConfigType] | None = None,
+        test_cfg: ConfigType | None = None,
         memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
         super().__init__(
-            data_preprocessor=data_preprocessor, init_cfg=init_cfg, memory_format=memory_format
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+            test_cfg=test_cfg,
+            memory_format=memory_format,
         )
+        self.refuse_windows()
         self.backbone: BaseModule = MODELS.build(backbone)
         self.seg_backbone: BaseModule = MODELS.build(seg_backbone)
         self.neck: BaseModule = MODELS.build(neck)
@@ -139,7 +145,7 @@ class UML(BaseJointModel):
             ),
         }
 
-    def infer(self, inputs: Tensor) -> BatchPrediction:
+    def infer_window(self, inputs: Tensor) -> BatchPrediction:
         """Predict the final mask, the mutual decoder's evidence and the evidential class."""
         output = self.decode(*self.extract_feat(inputs), all_levels=False)
         return BatchPrediction(

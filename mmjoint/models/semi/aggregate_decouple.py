@@ -69,6 +69,7 @@ class AggregateDecouple(SemiBaseModel):
         ramp_up_epochs: Epochs until mu is final.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation.
+        test_cfg: See ``BaseJointModel``.
         memory_format: See ``BaseJointModel``.
 
     Raises:
@@ -97,6 +98,7 @@ class AggregateDecouple(SemiBaseModel):
         ramp_up_epochs: int = 300,
         data_preprocessor: ConfigType | None = None,
         init_cfg: ConfigType | list[ConfigType] | None = None,
+        test_cfg: ConfigType | None = None,
         memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
         super().__init__(
@@ -105,6 +107,7 @@ class AggregateDecouple(SemiBaseModel):
             ramp_up_epochs=ramp_up_epochs,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
+            test_cfg=test_cfg,
             memory_format=memory_format,
         )
         if pseudo_mode not in ('train', 'eval'):
@@ -139,8 +142,8 @@ class AggregateDecouple(SemiBaseModel):
                     f'{part.get("num_classes")}'
                 )
         self.random_source = RandomSource()
-        self.pseudo_health: dict[str, Tensor] | None = None
-        """How the branches voted in the last iteration, see ``label_health``."""
+        self.pseudo_health: dict[str, dict[str, Tensor]] | None = None
+        """How each branch voted in the last iteration, see ``label_health``."""
         self.lay_out()
 
     # The paths ------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ class AggregateDecouple(SemiBaseModel):
 
     # Prediction -----------------------------------------------------------------------------
 
-    def infer(self, inputs: Tensor) -> BatchPrediction:
+    def infer_window(self, inputs: Tensor) -> BatchPrediction:
         """Predict a batch by theta."""
         return BatchPrediction(seg_logits=self.segment(inputs, self.decode_head))
 

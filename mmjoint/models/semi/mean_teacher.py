@@ -33,6 +33,7 @@ class MeanTeacher(SemiBaseModel):
         ramp_up_epochs: Epochs until the weight is final.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation.
+        test_cfg: See ``BaseJointModel``. It stands here, not in ``segmentor``.
         memory_format: See ``BaseJointModel``.
 
     Raises:
@@ -56,6 +57,7 @@ class MeanTeacher(SemiBaseModel):
         ramp_up_epochs: int = 300,
         data_preprocessor: ConfigType | None = None,
         init_cfg: ConfigType | list[ConfigType] | None = None,
+        test_cfg: ConfigType | None = None,
         memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
         super().__init__(
@@ -64,6 +66,7 @@ class MeanTeacher(SemiBaseModel):
             ramp_up_epochs=ramp_up_epochs,
             data_preprocessor=data_preprocessor,
             init_cfg=init_cfg,
+            test_cfg=test_cfg,
             memory_format=memory_format,
         )
         if predict_on not in ('teacher', 'student'):
@@ -75,6 +78,10 @@ class MeanTeacher(SemiBaseModel):
         self.noise_std = noise_std
         self.predict_on = predict_on
         self.student = MODELS.build(segmentor)
+        if self.student.windows is not None:
+            raise ValueError(
+                'segmentor.test_cfg has no effect; give test_cfg to the mean teacher itself'
+            )
         self.teacher = ExponentialMovingAverage(self.student, momentum=momentum)
         self.loss_consistency = MODELS.build(loss_consistency)
         self.lay_out()
@@ -95,8 +102,8 @@ class MeanTeacher(SemiBaseModel):
             noise = (self.noise_std * torch.randn_like(inputs)).clamp_(
                 -2 * self.noise_std, 2 * self.noise_std
             )
-            target = self.teacher.module.infer(inputs + noise).seg_logits
-        loss = self.loss_consistency(self.student.infer(inputs).seg_logits, target)
+            target = self.teacher.module.infer_window(inputs + noise).seg_logits
+        loss = self.loss_consistency(self.student.infer_window(inputs).seg_logits, target)
         return {
             self.loss_consistency.loss_name: self.consistency_weight * loss,
             'unweighted_consistency': loss.detach(),
@@ -113,9 +120,9 @@ class MeanTeacher(SemiBaseModel):
             self.teacher.steps.zero_()
         self.teacher.update_parameters(self.student)
 
-    def infer(self, inputs: Tensor) -> BatchPrediction:
+    def infer_window(self, inputs: Tensor) -> BatchPrediction:
         """Predict a batch."""
-        return self._chosen().infer(inputs)
+        return self._chosen().infer_window(inputs)
 
     def _forward(self, inputs: Tensor) -> object:
         return self._chosen()._forward(inputs)

@@ -35,6 +35,7 @@ class SemiBaseModel(BaseJointModel):
         ramp_up_epochs: R; 0 gives the final weight from the start.
         data_preprocessor: Config of the data preprocessor.
         init_cfg: Initialisation.
+        test_cfg: See ``BaseJointModel``.
         memory_format: See ``BaseJointModel``.
 
     Raises:
@@ -49,10 +50,14 @@ class SemiBaseModel(BaseJointModel):
         ramp_up_epochs: int,
         data_preprocessor: ConfigType | None = None,
         init_cfg: ConfigType | list[ConfigType] | None = None,
+        test_cfg: ConfigType | None = None,
         memory_format: Literal['channels_first', 'channels_last'] = 'channels_first',
     ) -> None:
         super().__init__(
-            data_preprocessor=data_preprocessor, init_cfg=init_cfg, memory_format=memory_format
+            data_preprocessor=data_preprocessor,
+            init_cfg=init_cfg,
+            test_cfg=test_cfg,
+            memory_format=memory_format,
         )
         if unlabelled_weight < 0 or num_epochs < 1 or ramp_up_epochs < 0:
             raise ValueError(

@@ -2,6 +2,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any
@@ -45,6 +46,10 @@ class MCDropout(UncertaintyEstimator):
     joined maps is split where some of them do not change; see :mod:`.replay`. On the first image of
     a size this is compared with a pass in full. Where a network does not allow it, a line in the
     log says so and the passes run one by one.
+
+    A model that predicts by windows runs its passes one by one in full, too: what is computed once
+    would have to be kept of all windows. A pass is one network, so its masks are the same for every
+    window, and the windows go through it one at a time, whatever ``window_batch`` is.
 
     Args:
         model: A built model with at least one active dropout layer.
@@ -152,7 +157,7 @@ class MCDropout(UncertaintyEstimator):
         if self.model.training:
             raise ValueError('MCDropout predicts in evaluation mode; call .eval() first')
         key = tuple(inputs.shape), inputs.dtype, inputs.device
-        plan = self._plan = self._plans.setdefault(key, _Plan())
+        plan = self._plan = self._plans.setdefault(key, _Plan(self.model.windows is None))
         done = 0
         if self.fused and plan.repeatable:
             recording = Recording(
@@ -185,12 +190,22 @@ class MCDropout(UncertaintyEstimator):
     def _infer(self, inputs: Tensor, plan: '_Plan') -> BatchPrediction:
         plan.calls.clear()
         if self._told and not self.functional:
-            return self.model.infer(inputs)
+            return self._infer_once(inputs, plan)
         with _FunctionalDropout(self.functional, self._names, self._drop) as mode:
-            result = self.model.infer(inputs)
+            result = self._infer_once(inputs, plan)
         if not self._told:
             self._tell(mode)
         return result
+
+    def _infer_once(self, inputs: Tensor, plan: '_Plan') -> BatchPrediction:
+        if self.model.windows is None:
+            return self.model.infer(inputs)
+
+        def network(window: Tensor) -> BatchPrediction:
+            plan.calls.clear()  # every window meets the same masks
+            return self.model.infer_window(self.model.arrange(window))
+
+        return replace(self.model.windows, window_batch=1).infer(inputs, network)
 
     def _with_masks(
         self, function: Callable[[], BatchPrediction], start: int, number: int
@@ -316,8 +331,8 @@ def _rounding(image: Tensor) -> float:
 class _Plan:
     """What is known about repeating passes over images of one size."""
 
-    def __init__(self) -> None:
-        self.repeatable = True
+    def __init__(self, repeatable: bool = True) -> None:
+        self.repeatable = repeatable
         self.volatile: set[int] = set()
         self.batch = 0  # passes that run together, 0: not yet chosen
         self.lengths: dict[str, int] = {}  # of axis 0 at each layer, in one pass

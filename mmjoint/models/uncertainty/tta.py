@@ -33,7 +33,7 @@ class TestTimeAugmentation(UncertaintyEstimator):
     Views of one shape run as one batch: turned views of an input that is not square, or is not
     resized to a fixed size, make a second one. Without ``spread`` (and without an observer) the
     maps of shrunk views that share a crop are summed, in float64, and enlarged once. With it each
-    view's map is needed.
+    view's map is needed. A model that predicts by windows gets views of its input one by one.
 
     Args:
         model: A built model of either task or both.
@@ -114,17 +114,21 @@ class TestTimeAugmentation(UncertaintyEstimator):
             views = views_of(self.views, space)
         except ValueError as error:
             raise UserError(f'tta: {error}') from error
-        seen = [view.apply(inputs, axes)[0] for view in views]
-        outputs = self._in_batches(seen, torch.stack)
-        maps = [
-            None if output.seg_logits is None else view.invert(output.seg_logits, axes)
-            for view, output in zip(views, outputs, strict=True)
-        ]
-        yield BatchPrediction(
-            seg_logits=_joined(maps),
-            cls_logits=_joined([output.cls_logits for output in outputs]),
-            cls_alpha=_joined([output.cls_alpha for output in outputs]),
-        )
+        # By windows an input may be large, and each view's maps as well.
+        step = len(views) if self.model.windows is None else 1
+        for start in range(0, len(views), step):
+            chosen = views[start : start + step]
+            seen = [view.apply(inputs, axes)[0] for view in chosen]
+            outputs = self._in_batches(seen, torch.stack)
+            maps = [
+                None if output.seg_logits is None else view.invert(output.seg_logits, axes)
+                for view, output in zip(chosen, outputs, strict=True)
+            ]
+            yield BatchPrediction(
+                seg_logits=_joined(maps),
+                cls_logits=_joined([output.cls_logits for output in outputs]),
+                cls_alpha=_joined([output.cls_alpha for output in outputs]),
+            )
 
     def _in_batches(self, seen: list[Tensor], prepare: Any) -> list[BatchPrediction]:
         """Predict views, those of one shape together; one prediction per view, in their order."""

@@ -33,7 +33,7 @@ class Tiny(BaseJointModel):
     def _forward(self, inputs):
         raise NotImplementedError
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         maps = 3 * self.head(inputs)
         image = 3 * self.cls(maps.flatten(2).mean(2))
         seg, cls = self.task != 'cls', self.task != 'seg'

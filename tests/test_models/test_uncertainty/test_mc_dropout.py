@@ -35,7 +35,7 @@ class Tiny(BaseJointModel):
     def _forward(self, inputs):
         raise NotImplementedError
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         stem = F.relu(self.norm(self.stem(inputs)))
         maps = self.drop(stem)
         logits = self.head(torch.cat([stem, maps], 1))
@@ -209,7 +209,7 @@ class HoldsFunctional(Tiny):
         super().__init__(with_cls=False)
         self.part = FunctionalPart()
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         maps = self.part(self.stem(inputs))
         return BatchPrediction(seg_logits=self.head(torch.cat([maps, self.drop(maps)], 1)))
 
@@ -244,7 +244,7 @@ def test_functional_dropout_takes_part_where_named(budget):
 
 def test_a_layer_that_is_used_twice_draws_twice():
     class Twice(Tiny):
-        def infer(self, inputs):
+        def infer_window(self, inputs):
             maps = self.drop(self.drop(self.stem(inputs)))
             return BatchPrediction(seg_logits=self.head(torch.cat([maps, maps], 1)))
 
@@ -258,8 +258,8 @@ def test_a_layer_that_is_used_twice_draws_twice():
 
 def test_falls_back_to_single_passes():
     class Looks(Tiny):
-        def infer(self, inputs):
-            result = super().infer(inputs)
+        def infer_window(self, inputs):
+            result = super().infer_window(inputs)
             return result if result.seg_logits.mean() > -1e9 else None
 
     model, inputs, estimator = make(Looks())
@@ -274,7 +274,7 @@ def test_batches_are_not_trusted_blindly():
     """Where axis 0 does not hold images, passes cannot be stacked; single ones still repeat."""
 
     class Flat(Tiny):
-        def infer(self, inputs):
+        def infer_window(self, inputs):
             stem = self.stem(inputs)[0]  # (6, H, W)
             maps = stem * self.drop(stem[None])[0]
             return BatchPrediction(seg_logits=self.head(torch.cat([stem, maps])[None]))
@@ -290,7 +290,7 @@ def test_batches_are_not_trusted_blindly():
 class TakesOneImage(Tiny):
     """Gates all images by the first one."""
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         maps = self.drop(self.stem(inputs))
         gate = maps.mean((2, 3))[0, :, None, None]
         return BatchPrediction(seg_logits=self.head(torch.cat([maps, 9 * maps * gate], 1)))
@@ -299,7 +299,7 @@ class TakesOneImage(Tiny):
 class MixesImages(Tiny):
     """Normalizes over the batch, at so small a scale that errors are small, too."""
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         maps = self.drop(self.stem(inputs))
         maps = F.batch_norm(maps, None, None, training=True)
         return BatchPrediction(seg_logits=1e-3 * self.head(torch.cat([maps, maps], 1)))
@@ -308,7 +308,7 @@ class MixesImages(Tiny):
 class Asserts(Tiny):
     """Takes it for granted that there is one image behind the dropout as well."""
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         maps = self.drop(self.stem(inputs))
         assert len(maps) == 1
         return BatchPrediction(seg_logits=self.head(torch.cat([maps, maps], 1)))
@@ -321,7 +321,7 @@ class Scripted(Tiny):
         super().__init__()
         self.scripted = torch.jit.script(nn.Sequential(nn.Conv2d(6, 6, 1), nn.ReLU()))
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         maps = self.scripted(self.stem(inputs))
         return BatchPrediction(seg_logits=self.head(torch.cat([maps, self.drop(maps.exp())], 1)))
 
@@ -329,7 +329,7 @@ class Scripted(Tiny):
 class WritesToData(Tiny):
     """Changes a fixed map behind the back of its version counter."""
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         stem = self.stem(inputs)
         stem.data.add_(self.drop(2 * stem))
         return BatchPrediction(seg_logits=self.head(torch.cat([stem, stem], 1)))
@@ -363,7 +363,7 @@ class Attends(Tiny):
         super().__init__()
         self.attention = nn.MultiheadAttention(6, 2, dropout=0.4, batch_first=True)
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         tokens = self.stem(inputs).flatten(2).transpose(1, 2)
         tokens = self.attention(tokens, tokens, tokens)[0]
         return BatchPrediction(cls_logits=self.cls(tokens.mean(1)))

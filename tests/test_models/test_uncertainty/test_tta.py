@@ -17,7 +17,7 @@ PIPELINE = [dict(type='PillowResize', size=(16, 24)), dict(type='PackJointInputs
 class Pointwise(Tiny):
     """Each pixel by itself: no view changes anything."""
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         weight = self.head.weight.sum(tuple(range(2, self.head.weight.dim())), keepdim=True)
         conv = F.conv2d if inputs.dim() == 4 else F.conv3d
         maps = conv(inputs, weight)
@@ -27,9 +27,9 @@ class Pointwise(Tiny):
 class Counted(Tiny):
     """Notes the shapes of its batches."""
 
-    def infer(self, inputs):
+    def infer_window(self, inputs):
         self.__dict__.setdefault('seen', []).append(tuple(inputs.shape))
-        return super().infer(inputs)
+        return super().infer_window(inputs)
 
 
 def through_pipeline(estimator, image, pipeline=PIPELINE, **results):
@@ -177,8 +177,8 @@ def test_classes_are_averaged_over_the_views():
     rows = []
 
     class Told(Tiny):
-        def infer(self, inputs):
-            output = super().infer(inputs)
+        def infer_window(self, inputs):
+            output = super().infer_window(inputs)
             rows.extend(output.cls_logits.double().softmax(1).numpy())
             return output
 
@@ -192,7 +192,7 @@ def test_nothing_moves_with_an_exact_centre():
     """A model that sees brightness alone: what is shrunk and enlarged again stays in place."""
 
     class Bright(Tiny):
-        def infer(self, inputs):
+        def infer_window(self, inputs):
             bright = 8 * inputs.mean(1, keepdim=True) - 4
             return BatchPrediction(seg_logits=torch.cat([-bright, bright], 1))
 
