@@ -121,9 +121,6 @@ class JointCheckpointHook(CheckpointHook):
         if hub.get_info(TRAINING_ENDED) == ended or not (self.save_last or is_saved):
             return
         hub.update_info(TRAINING_ENDED, ended)
-        # A run that was resumed here, for the validation alone, has counted no iteration.
-        hub.update_info('epoch', runner.epoch)
-        hub.update_info('iter', runner.iter)
         self._save_checkpoint_with_step(runner, done, {'epoch': runner.epoch, 'iter': runner.iter})
 
     def _remove(self, steps: list[int]) -> None:
@@ -143,6 +140,9 @@ class JointCheckpointHook(CheckpointHook):
             dropped = kept[: -self.max_keep_ckpts]
             self.keep_ckpt_ids = deque(kept, self.max_keep_ckpts)
         self._saved_iter = meta['iter']
+        # Where a run was resumed for the validation alone no iteration has noted this.
+        for key in ('epoch', 'iter'):
+            runner.message_hub.update_info(key, meta[key])
         filename = self.filename_tmpl.format(step)
         self.last_ckpt = osp.join(self.out_dir, filename)
         runner.message_hub.update_info('last_ckpt', filename)
