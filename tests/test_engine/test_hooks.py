@@ -72,7 +72,8 @@ def test_progress_is_constant_within_an_epoch_and_reaches_submodules():
     ('inputs', 'expected'),
     [
         (torch.tensor([[[0, 128, 255]]], dtype=torch.uint8), [0, 128, 255]),
-        (torch.tensor([[[0.0, 1.6, 254.0]]]), [0, 2, 254]),
+        (torch.tensor([[[0.0, 1.6, 254.0]]]).repeat(3, 1, 1), [0, 2, 254]),
+        (torch.tensor([[[0.0, 0.65, 1.3]]]), [0, 128, 255]),
         (torch.tensor([[[-1.0, 0.0, 1.0]]]), [0, 128, 255]),
     ],
 )

@@ -3,13 +3,13 @@ import json
 import cv2
 import numpy as np
 import pytest
-import torch
 from mmengine.registry import DefaultScope
 
 from mmjoint.utils.errors import UserError
 from mmjoint.visualization.drawing import decode_image
-from tools.analysis_tools.browse_dataset import main, to_picture
+from tools.analysis_tools.browse_dataset import main
 
+from ..test_datasets.volume_set import VolumeSet
 from . import tiny
 
 
@@ -58,10 +58,36 @@ def test_no_more_pictures_than_samples(config, tmp_path):
     assert len(list((tmp_path / 'out').iterdir())) == 6
 
 
-def test_to_picture():
-    inputs = torch.tensor([[[-5.0, 99.6]], [[300.0, 0.0]], [[7.0, 7.4]]])
-    assert to_picture(inputs).tolist() == [[[0, 255, 7], [100, 0, 7]]]
-    assert to_picture(torch.full((1, 1, 1), 9.0)).tolist() == [[[9, 9, 9]]]
+def test_branches_of_labelled_and_unlabelled_volumes(tmp_path):
+    VolumeSet(tmp_path / 'la')
+    source = """dict(
+        type='LADataset', data_root={root!r}, split={branch!r}, labelled={labelled},
+        pipeline=[
+            dict(type='LoadVolume'), dict(type='LoadVolumeAnnotations'),
+            dict(type='RandomBrightnessPatch', factor=(1.3, 1.3)),
+            dict(type='MultiBranch', branches=('labelled', 'unlabelled'),
+                 pipelines=dict({branch}=[dict(type='PackJointInputs')])),
+        ])"""
+    parts = [
+        source.format(root=str(tmp_path / 'la'), branch=branch, labelled=branch == 'labelled')
+        for branch in ('labelled', 'unlabelled')
+    ]
+    config = tmp_path / 'volumes.py'
+    config.write_text(
+        "default_scope = 'mmjoint'\ntrain_dataloader = dict(dataset=dict("
+        f"type='MultiSourceDataset', datasets=[{', '.join(parts)}]))\n"
+    )
+    main([str(config), '--out-dir', str(tmp_path / 'out')])
+    names = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    assert {name.split('_')[-1] for name in names} == {
+        'labelled.png',
+        'unlabelled.png',
+        'sheet.png',
+    }
+    unlabelled = decode_image((tmp_path / 'out' / names[-2]).read_bytes())
+    labelled = decode_image((tmp_path / 'out' / names[0]).read_bytes())
+    assert labelled.shape[1] > unlabelled.shape[1]  # it has a panel for the mask
+    assert unlabelled.max() == 255  # values up to 1.3 are stretched
 
 
 def test_mistakes(config, tmp_path, capsys):

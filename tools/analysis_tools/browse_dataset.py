@@ -4,6 +4,7 @@ Example: python tools/analysis_tools/browse_dataset.py configs/uml/uml_res2net_r
 """
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from mmengine.utils import ProgressBar
 from torch import Tensor
 
 from mmjoint.apis.config import OptionsAction, building, load_config
+from mmjoint.engine.hooks.prediction_image_hook import to_picture
 from mmjoint.registry import DATASETS
+from mmjoint.structures import JointDataSample
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import SeededIndex, derive_seed
@@ -58,11 +61,14 @@ def build_dataset(cfg: Config, split: str) -> Any:
     return dataset
 
 
-def to_picture(inputs: Tensor) -> np.ndarray:
-    """Turn the network's input, ``(C, *space)`` in [0, 255], into ``(*space, 3)`` uint8."""
-    image = np.moveaxis(inputs.detach().cpu().float().numpy(), 0, -1)
-    image = np.clip(np.rint(image), 0, 255).astype(np.uint8)
-    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+def branches_of(packed: dict[str, Any]) -> Iterator[tuple[str, Tensor, JointDataSample]]:
+    """Give what a pipeline packed, per branch of a semi-supervised model; '' is the only one."""
+    inputs, samples = packed['inputs'], packed['data_samples']
+    if not isinstance(inputs, dict):
+        inputs, samples = {'': inputs}, {'': samples}
+    for branch, image in inputs.items():
+        if image is not None:
+            yield branch, image, samples[branch]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -82,13 +88,14 @@ def main(argv: list[str] | None = None) -> None:
     tiles = []
     for index in chosen:
         packed = dataset[SeededIndex(int(index), derive_seed(args.seed, int(index)))]
-        sample = packed['data_samples']
-        stem = Path(sample.metainfo.get('img_path', '')).stem or 'sample'
-        drawn = visualizer.draw(
-            to_picture(packed['inputs']), sample, draw_pred=False, caption=f'{index}: {stem}'
-        )
-        write_image(out_dir / f'{index:05d}_{stem}.png', drawn)
-        tiles.append(drawn)
+        for branch, image, sample in branches_of(packed):
+            stem = Path(sample.metainfo.get('img_path', '')).stem or 'sample'
+            parts = [part for part in (stem, branch) if part]
+            drawn = visualizer.draw(
+                to_picture(image), sample, draw_pred=False, caption=f'{index}: {", ".join(parts)}'
+            )
+            write_image(out_dir / f'{index:05d}_{"_".join(parts)}.png', drawn)
+            tiles.append(drawn)
         progress.update()
     sheet = out_dir / 'contact_sheet.png'
     write_image(sheet, contact_sheet(tiles, args.columns))
