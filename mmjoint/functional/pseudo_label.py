@@ -20,6 +20,14 @@ class FusedLabels(NamedTuple):
     denoiser_probs: Tensor
     psi_probs: Tensor
 
+    def branch_labels(self) -> dict[str, Tensor]:
+        """What each branch alone would label, and last the pseudo-label, int64 ``(B, *space)``."""
+        return {
+            'denoiser': self.denoiser_probs.max(1).indices,
+            'psi': self.psi_probs.max(1).indices,
+            'fused': self.label,
+        }
+
 
 def gaussian_weights(sigma: float = 1.0) -> tuple[float, float, float]:
     """Three normalised taps of a Gaussian.
@@ -105,34 +113,75 @@ def fuse_pseudo_labels(
     return FusedLabels((denoiser + psi).max(1).indices, denoiser, psi)
 
 
-def label_health(fused: FusedLabels) -> dict[str, Tensor]:
+def label_health(fused: FusedLabels) -> dict[str, dict[str, Tensor]]:
     """Say how each branch votes, class by class.
 
     Args:
         fused: What :func:`fuse_pseudo_labels` gave.
 
     Returns:
-        float32 ``(3, C)`` each, rows: denoiser, psi, fused. ``coverage``: share of the voxels that
-        the branch gives to the class. ``confidence``: mean over these voxels of the branch's
-        probability of it, normalised where smoothing lost some beyond the border (fused: the mean
-        of both). ``agreement``: share of these voxels that the fused label gives to it too. NaN
-        where the branch has no voxel of the class.
+        For each branch (``denoiser``, ``psi`` and, last, ``fused``) float32 ``(C,)`` each:
+        ``coverage``: share of the voxels that the branch gives to the class. ``confidence``: mean
+        over these voxels of the branch's probability of it, normalised where smoothing lost some
+        beyond the border (fused: the mean of both). ``agreement``: share of these voxels that the
+        fused label gives to it too. NaN where the branch has no voxel of the class.
     """
     num_classes = fused.psi_probs.shape[1]
     denoiser = fused.denoiser_probs / fused.denoiser_probs.sum(1, keepdim=True)
-    rows: dict[str, list[Tensor]] = {'coverage': [], 'confidence': [], 'agreement': []}
     both = (denoiser + fused.psi_probs) / 2
-    for probs, label in ((denoiser, None), (fused.psi_probs, None), (both, fused.label)):
-        if label is None:
-            confidence, label = probs.max(1)
-        else:
+    health = {}
+    for name, probs in (('denoiser', denoiser), ('psi', fused.psi_probs), ('fused', both)):
+        if name == 'fused':
+            label = fused.label
             confidence = probs.gather(1, label[:, None])[:, 0]
+        else:
+            confidence, label = probs.max(1)
         same = label == fused.label
         sums = _sums_by_class(label, (torch.ones_like(confidence), confidence, same), num_classes)
-        rows['coverage'].append(sums[0] / label.numel())
-        rows['confidence'].append(sums[1] / sums[0])
-        rows['agreement'].append(sums[2] / sums[0])
-    return {name: torch.stack(values).float() for name, values in rows.items()}
+        values = (sums[0] / label.numel(), sums[1] / sums[0], sums[2] / sums[0])
+        health[name] = dict(
+            zip(('coverage', 'confidence', 'agreement'), (v.float() for v in values), strict=True)
+        )
+    return health
+
+
+def dice_beyond_chance(counts: Tensor) -> Tensor:
+    r"""Mean Dice of the foreground, as a share of what lies between chance and 1.
+
+    Chance is a label drawn for each voxel at random, with the frequencies of the prediction: of
+    shares p in the prediction and t in the target it gives the Dice :math:`2 p t / (p + t)`. So
+    0 is noise, however often it names a class, and 1 is perfect.
+
+    Args:
+        counts: ``(..., 3, C)``: voxels of each class in both maps, in the prediction, in the
+            target; class 0 is the background. See ``class_counts``.
+
+    Returns:
+        float64 ``(...)``, at most 1, below 0 where it is worse than chance: mean over the
+        foreground classes that the target holds, NaN if it holds none.
+    """
+    overlap, pred, target = counts.double().unbind(-2)
+    total = target.sum(-1, keepdim=True)
+    dice = 2 * overlap / (pred + target)
+    chance = 2 * pred * target / total / (pred + target)
+    beyond = ((dice - chance) / (1 - chance))[..., 1:]
+    return beyond.masked_fill(target[..., 1:] == 0, torch.nan).nanmean(-1)
+
+
+def agreement_beyond_chance(coverage: Tensor, same: Tensor, reference: Tensor) -> Tensor:
+    """Cohen's kappa of a label map and a reference from shares of voxels.
+
+    Args:
+        coverage: Share of each class in the map, ``(..., C)``.
+        same: Share of the voxels that are of the class in both, ``(..., C)``.
+        reference: Share of each class in the reference, ``(..., C)``.
+
+    Returns:
+        ``(...)``, at most 1; 0 for maps that have nothing to do with each other. NaN where both
+        consist of one and the same class.
+    """
+    chance = (coverage * reference).sum(-1)
+    return (same.sum(-1) - chance) / (1 - chance).where(chance < 1, torch.nan)
 
 
 def _sums_by_class(label: Tensor, values: tuple[Tensor, ...], num_classes: int) -> Tensor:

@@ -8,6 +8,7 @@ from .joint_checkpoint_hook import JointCheckpointHook
 from .mean_teacher_hook import DecoderAveragingHook, MeanTeacherHook
 from .prediction_image_hook import PredictionImageHook
 from .prediction_volume_hook import PredictionVolumeHook
+from .pseudo_label_health_hook import PseudoLabelHealthHook
 from .train_progress_hook import TrainProgressHook
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     'MeanTeacherHook',
     'PredictionImageHook',
     'PredictionVolumeHook',
+    'PseudoLabelHealthHook',
     'TrainProgressHook',
     'collect_environment',
 ]
