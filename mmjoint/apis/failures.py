@@ -17,6 +17,7 @@ from mmjoint.utils.io import atomic_write_json
 # A folder in which the processes started by tools/launch.py leave their last words, so that the
 # launcher can tell the first of them instead of each process telling its own.
 ERROR_DIR = 'MMJOINT_ERROR_DIR'
+LAUNCHER_PID = 'MMJOINT_LAUNCHER_PID'
 _WORKER = re.compile(r'Caught (\w+) in DataLoader worker process')
 
 

@@ -18,7 +18,7 @@ import torch
 from mmjoint.utils.errors import UserError
 
 from . import test, train
-from .failures import ERROR_DIR, first_failure
+from .failures import ERROR_DIR, LAUNCHER_PID, first_failure
 from .running import check_data
 
 _PROGRAMS = {'train': train, 'test': test}
@@ -129,6 +129,7 @@ def run_processes(script: Path, num_processes: int, arguments: list[str]) -> int
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix='mmjoint_') as folder:
         os.environ[ERROR_DIR] = folder
+        os.environ[LAUNCHER_PID] = str(os.getpid())
         try:
             args = torchrun.parse_args(
                 [*torchrun_arguments(num_processes), str(script), *arguments]
@@ -142,7 +143,7 @@ def run_processes(script: Path, num_processes: int, arguments: list[str]) -> int
             print(f'error: stopped by {stop.sigval.name}', file=sys.stderr)
             return 128 + stop.sigval
         finally:
-            del os.environ[ERROR_DIR]
+            del os.environ[ERROR_DIR], os.environ[LAUNCHER_PID]
             logging.disable(logging.NOTSET)
     return 0
 

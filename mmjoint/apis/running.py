@@ -18,7 +18,7 @@ from mmjoint.utils.errors import UserError
 
 from .checks import check_config, quiet_logging
 from .config import OptionsAction, building, load_config
-from .failures import is_launched
+from .failures import LAUNCHER_PID, is_launched
 
 _TRAIN_ONLY = ('train_dataloader', 'train_cfg', 'optim_wrapper', 'param_scheduler')
 _VAL_ONLY = ('val_dataloader', 'val_cfg', 'val_evaluator')
@@ -131,6 +131,9 @@ def _die_with_launcher() -> None:
 
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
+        parent = os.getppid()
+        if os.environ.get(LAUNCHER_PID, str(parent)) != str(parent):  # it died before that
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def use_deterministic_settings(cfg: Config) -> None:
