@@ -1,4 +1,4 @@
-"""Predict images from the command line: the program behind ``tools/infer.py``."""
+"""Predict from the command line: the program behind ``tools/infer.py``."""
 
 import argparse
 import os
@@ -19,12 +19,19 @@ from mmjoint.utils.io import atomic_write_json
 
 from .config import OptionsAction, load_config
 from .infer_outputs import ImpossibleOptionError, OutputOptions, PredictionWriter
+from .infer_volumes import VolumePredictionWriter, check_options
 from .inferencer import (
-    IMAGE_SUFFIXES,
-    NO_VOLUMES,
-    VOLUME_SUFFIXES,
+    SUFFIXES,
+    Frame,
     JointInferencer,
-    find_images,
+    Kind,
+    Source,
+    check_kind,
+    find_inputs,
+    frames_of,
+    input_kind,
+    name_of,
+    reads_frames,
 )
 from .temperatures import doubts, with_temperatures
 from .uncertainty import add_uq_arguments, choose_uq, same_estimator, settings_of, uq_from_args
@@ -33,15 +40,27 @@ TABLE, RECORD = 'predictions.csv', 'infer.json'
 
 
 class Item(NamedTuple):
-    """An image to predict.
+    """An image or a volume to predict.
 
     Attributes:
         path: Its file.
         name: Its place below the output folder, without suffix, with ``/``.
+        frame: Its number along the fourth axis of a file of several volumes.
     """
 
     path: Path
     name: str
+    frame: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """What it is called in tables and messages."""
+        return str(self.path) if self.frame is None else f'{self.path}, frame {self.frame}'
+
+    @property
+    def source(self) -> Source:
+        """What is read."""
+        return self.path if self.frame is None else Frame(self.path, self.frame)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,13 +68,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='tools/infer.py',
         usage='%(prog)s INPUT [INPUT ...] OUT --config CONFIG --checkpoint CKPT [options]',
-        description='Predict images: masks, probabilities and uncertainty at their own size.',
+        description='Predict images or volumes: masks and uncertainty at their own size.',
     )
     parser.add_argument(
         'inputs',
         nargs='+',
         metavar='INPUT',
-        help='image, folder of images, or text list (.txt, one path per line)',
+        help='image or volume, folder of them, or text list (.txt, one path per line)',
     )
     parser.add_argument('out', metavar='OUT', help='folder of the outputs; made if need be')
     _add_model_arguments(parser.add_argument_group('model'))
@@ -109,9 +128,9 @@ def _add_input_arguments(group: Any) -> None:
     group.add_argument(
         '--ext',
         nargs='+',
-        default=list(IMAGE_SUFFIXES),
         metavar='EXT',
-        help=f'suffixes of the images in a folder; {" ".join(IMAGE_SUFFIXES)}',
+        help='suffixes of the images or volumes in a folder; '
+        f'{" ".join(SUFFIXES["images"])}, or {" ".join(SUFFIXES["volumes"])}',
     )
     group.add_argument(
         '--masks', metavar='DIR', help='true masks: maps of errors, and Dice in the table'
@@ -194,52 +213,74 @@ def _check_arguments(args: argparse.Namespace, parser: argparse.ArgumentParser) 
             parser.error('--mask-values: expected different values, found one twice')
     if args.input_size is not None and min(args.input_size) < 1:
         parser.error('--input-size: expected numbers >= 1')
-    args.ext = [f'.{ext.lower().lstrip(".")}' for ext in args.ext]
+    if args.ext is not None:
+        args.ext = [f'.{ext.lower().lstrip(".")}' for ext in args.ext]
 
 
 def gather(
-    words: Sequence[str], *, suffixes: Sequence[str] = IMAGE_SUFFIXES, recursive: bool = False
+    words: Sequence[str],
+    kind: Kind = 'images',
+    *,
+    suffixes: Sequence[str] | None = None,
+    recursive: bool = False,
+    frames: bool = False,
 ) -> list[Item]:
-    """List the images that a command line names.
+    """List the images or volumes that a command line names.
 
     Args:
         words: Files, folders and text lists. Paths in a list count from the current folder.
-        suffixes: Of the images in folders.
+        kind: What the model takes.
+        suffixes: Of the files in folders; by default those of ``kind``.
         recursive: Whether to look into sub-folders.
+        frames: Whether a file with a fourth axis is a row of volumes ``<name>_t<k>``.
 
     Raises:
-        UserError: If something is missing, or two images would be written under one name.
+        UserError: If something is missing or of the other kind, or two would be written under one
+            name.
     """
     items: list[Item] = []
     for word in words:
         path = Path(word)
         if path.is_dir():
-            found = find_images(path, suffixes=suffixes, recursive=recursive)
-            items += [Item(f, f.relative_to(path).with_suffix('').as_posix()) for f in found]
+            for file in find_inputs(path, kind, suffixes=suffixes, recursive=recursive):
+                folder = file.parent.relative_to(path)
+                items.append(Item(file, (folder / name_of(file)).as_posix()))
         elif path.suffix.lower() == '.txt':
-            items += _read_list(path)
+            items += _read_list(path, kind)
         else:
-            items.append(_single(path, word))
-    seen: dict[str, Path] = {}
+            items.append(_single(path, word, kind))
+    if frames:
+        items = [part for item in items for part in _frames(item)]
+    ending = '_OUT.png' if kind == 'images' else '_pred.nii.gz'
+    seen: dict[str, Item] = {}
     for item in items:
         if item.name in seen:
             raise UserError(
-                f'{item.path}: expected a name of its own, found {seen[item.name]} before it, both '
-                f'would be written as {item.name}_OUT.png; rename one or use several runs'
+                f'{item.shown}: expected a name of its own, found {seen[item.name].shown} before '
+                f'it, both would be written as {item.name}{ending}; rename one or use several runs'
             )
-        seen[item.name] = item.path
+        seen[item.name] = item
     return items
 
 
-def _single(path: Path, where: str) -> Item:
-    if path.name.lower().endswith(VOLUME_SUFFIXES):
-        raise UserError(f'{where}: {NO_VOLUMES}')
+def _frames(item: Item) -> list[Item]:
+    return [
+        Item(item.path, f'{item.name}_t{source.number}', source.number)
+        if isinstance(source, Frame)
+        else item
+        for source in frames_of(item.path)
+    ]
+
+
+def _single(path: Path, where: str, kind: Kind) -> Item:
+    check_kind(path, kind, where)
     if not path.is_file():
-        raise UserError(f'{where}: expected an image, a folder or a .txt list, found nothing there')
-    return Item(path, path.stem)
+        what = 'an image' if kind == 'images' else 'a volume'
+        raise UserError(f'{where}: expected {what}, a folder or a .txt list, found nothing there')
+    return Item(path, name_of(path))
 
 
-def _read_list(path: Path) -> list[Item]:
+def _read_list(path: Path, kind: Kind) -> list[Item]:
     try:
         lines = path.read_text(encoding='utf-8').splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -249,7 +290,7 @@ def _read_list(path: Path) -> list[Item]:
     words = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
     if not words:
         raise UserError(f'{path}: expected one path per line, found an empty list')
-    return [_single(Path(word), f'{path}, line {number}: {word}') for number, word in words]
+    return [_single(Path(word), f'{path}, line {number}: {word}', kind) for number, word in words]
 
 
 def check_out(out: Path, words: Sequence[str], *, recursive: bool, overwrite: bool) -> None:
@@ -298,7 +339,7 @@ def find_masks(items: Sequence[Item], folder: str, suffix: str) -> list[Path]:
             found = [
                 path
                 for path in (place.iterdir() if place.is_dir() else ())
-                if path.stem == stem and path.suffix.lower() in IMAGE_SUFFIXES
+                if path.stem == stem and path.suffix.lower() in SUFFIXES['images']
             ]
             if found:
                 break
@@ -370,16 +411,26 @@ def run(args: argparse.Namespace) -> None:
         UserError: If there is a mistake in it; after the run, if images could not be predicted.
     """
     out = Path(args.out)
-    items = gather(args.inputs, suffixes=args.ext, recursive=args.recursive)
+    cfg = load_config(args.config, args.cfg_options)
+    kind = input_kind(cfg)
+    if kind == 'volumes':
+        check_options(args)
+    items = gather(
+        args.inputs,
+        kind,
+        suffixes=args.ext,
+        recursive=args.recursive,
+        frames=reads_frames(cfg),
+    )
     check_out(out, args.inputs, recursive=args.recursive, overwrite=args.overwrite)
     truths = find_masks(items, args.masks, args.mask_suffix) if args.masks else None
-    cfg = load_config(args.config, args.cfg_options)
     uq = choose_estimator(args, cfg)
     inferencer = JointInferencer(
         cfg, args.checkpoint, uq, device=args.device, input_size=args.input_size
     )
     options = output_options(args, inferencer.checkpoint_meta)
-    writer = PredictionWriter(out, [item.name for item in items], options, inferencer.dataset_meta)
+    write_with = PredictionWriter if kind == 'images' else VolumePredictionWriter
+    writer = write_with(out, [item.name for item in items], options, inferencer.dataset_meta)
     failed: dict[str, str] = {}
     progress = ProgressBar(len(items))
 
@@ -387,19 +438,19 @@ def run(args: argparse.Namespace) -> None:
         if isinstance(error, ImpossibleOptionError):
             raise error
         writer.abandon(index)
-        failed[str(items[index].path)] = one_line(error)
+        failed[items[index].shown] = one_line(error)
         progress.update()
 
     try:
         with writer:
             for index, image, sample in inferencer.iterate(
-                [item.path for item in items],
+                [item.source for item in items],
                 observer=writer.observe if writer.wants_passes else None,
                 on_error=fail,
             ):
                 truth = None if truths is None else truths[index]
                 try:
-                    writer.write(index, str(items[index].path), image, sample, truth)
+                    writer.write(index, items[index].shown, image, sample, truth)
                 except UserError as error:
                     fail(index, error)
                 else:
@@ -434,12 +485,13 @@ def _finish(
     if failed:
         for path, reason in failed.items():
             # Most reasons name the file.
-            print(f'failed: {reason if path in reason else f"{path}: {reason}"}', file=sys.stderr)
+            told = reason if path in reason else f'{path}: {reason}'
+            print(f'failed: {told}', file=sys.stderr)
         raise UserError(
-            f'{len(failed)} of {len(failed) + len(writer.rows)} images could not be predicted; '
-            f'they are listed above and in {writer.out / RECORD}'
+            f'{len(failed)} of {len(failed) + len(writer.rows)} {inferencer.kind} could not be '
+            f'predicted; they are listed above and in {writer.out / RECORD}'
         )
-    what = 'rows of' if args.no_save else 'images and'
+    what = 'rows of' if args.no_save else f'{inferencer.kind} and'
     print(f'{len(writer.rows)} {what} {TABLE} are in {writer.out}')
 
 

@@ -83,8 +83,12 @@ class OutputOptions:
     maps: bool = False
     overlay: bool = False
 
-    def need_probabilities(self) -> list[str]:
+    def need_mask(self) -> list[str]:
         """Name the options that only a model with a mask can serve."""
+        return [*self.need_probabilities(), *(['--overlay'] if self.overlay else [])]
+
+    def need_probabilities(self) -> list[str]:
+        """Name the options that only a model with probabilities of all classes can serve."""
         named = {
             '--out-map prob': self.out_map == 'prob',
             '--mask-threshold': self.mask_threshold is not None,
@@ -93,7 +97,6 @@ class OutputOptions:
             '--save-samples': self.samples,
             '--save-mean-std': self.mean_std,
             '--save-maps': self.maps,
-            '--overlay': self.overlay,
         }
         return [name for name, wanted in named.items() if wanted]
 
@@ -202,6 +205,8 @@ class PredictionWriter:
         self.rows: list[dict[str, Any]] = []
         self.values: MaskValues | None = options.mask_values
         """Value of each class in mask files; known with the first prediction."""
+        self.num_classes = 0
+        """Of the mask; known with the first prediction."""
         self._open: dict[int, PassFile] = {}
         self._checked = False
         self._pictures = PictureWriter()
@@ -271,10 +276,8 @@ class PredictionWriter:
         """
         height, width = image.shape[:2]
         row: dict[str, Any] = dict(image=shown, width=width, height=height)
-        if 'seg_logits' in sample:
-            probs = sample.seg_logits.data.float().softmax(0)
-            self._check(len(probs))
-            self._decide(sample, probs)
+        if 'pred_sem_seg' in sample:
+            probs = self._probabilities(sample)
             gt = None
             if truth is not None:
                 gt = read_mask(truth, self.values)
@@ -284,9 +287,9 @@ class PredictionWriter:
                         f'{width} x {height}, found {gt.shape[1]} x {gt.shape[0]}'
                     )
                 sample.gt_sem_seg = PixelData(data=torch.from_numpy(gt)[None].long())
-            row |= self._segmentation_row(sample, probs.numpy(), gt)
+            row |= self._segmentation_row(sample, probs, gt)
             if self.options.pictures:
-                self._write_files(index, image, sample, probs.numpy(), gt)
+                self._write_files(index, image, sample, probs, gt)
         else:
             self._check(0)
         if 'pred_score' in sample:
@@ -303,18 +306,36 @@ class PredictionWriter:
             table.writerow({key: _cell(value) for key, value in row.items()})
         atomic_write_text(path, text.getvalue())
 
-    def _check(self, num_classes: int) -> None:
+    def _probabilities(self, sample: JointDataSample) -> np.ndarray | None:
+        """Give ``(C, *space)``, if the sample has them, and let ``--mask-threshold`` decide."""
+        if 'seg_logits' not in sample:
+            highest = int(sample.pred_sem_seg.data.max())
+            self._check(max(2, highest + 1, len(self.meta.get('classes') or ())), with_probs=False)
+            return None
+        probs = sample.seg_logits.data.float().softmax(0)
+        self._check(len(probs))
+        if self.options.mask_threshold is not None:
+            above = probs[1:] > self.options.mask_threshold
+            sample.pred_sem_seg = type(sample.pred_sem_seg)(data=above.long())
+        return probs.numpy()
+
+    def _check(self, num_classes: int, *, with_probs: bool = True) -> None:
         """Refuse, before the first file is written, what the model's classes do not allow."""
         if self._checked:
             return
         options = self.options
-        needing = options.need_probabilities()
         if num_classes == 0:
-            if needing:
+            if options.need_mask():
                 raise ImpossibleOptionError(
-                    f'{needing[0]}: the model predicts a class, but no mask'
+                    f'{options.need_mask()[0]}: the model predicts a class, but no mask'
                 )
         else:
+            if not with_probs and options.need_probabilities():
+                raise ImpossibleOptionError(
+                    f'{options.need_probabilities()[0]}: expected probabilities of all classes, '
+                    'found a mask and its uncertainty alone; leave the option out, or set '
+                    'model.test_cfg.bounded=False (--cfg-options), which needs more memory'
+                )
             if not 0 <= options.class_index < num_classes:
                 raise ImpossibleOptionError(
                     f'--class-index {options.class_index}: expected 0 to {num_classes - 1}, the '
@@ -326,30 +347,33 @@ class PredictionWriter:
                     'leave it out, the likeliest class is taken'
                 )
             self.values = mask_values(options.mask_values, num_classes)
+        self.num_classes = num_classes
         self._checked = True
 
-    def _decide(self, sample: JointDataSample, probs: Tensor) -> None:
-        if self.options.mask_threshold is not None:
-            above = probs[1:] > self.options.mask_threshold
-            sample.pred_sem_seg = PixelData(data=above.long())
-
     def _segmentation_row(
-        self, sample: JointDataSample, probs: np.ndarray, gt: np.ndarray | None
+        self, sample: JointDataSample, probs: np.ndarray | None, gt: np.ndarray | None
     ) -> dict[str, Any]:
         pred = sample.pred_sem_seg.data[0].numpy()
-        names = self._class_names('classes', len(probs))
-        areas = np.bincount(pred.ravel(), minlength=len(probs))
+        names = self._class_names('classes', self.num_classes)
+        areas = np.bincount(pred.ravel(), minlength=self.num_classes)
         row: dict[str, Any] = {}
         for name, area in zip(names, areas.tolist(), strict=True):
             row[f'area_{name}'] = area
             row[f'share_{name}'] = area / pred.size
-        row['mean_confidence'] = float(probs.max(0).mean(dtype=np.float64))
-        for measure, scores in aggregate_maps(_measures(sample), pred).items():
-            row |= {f'{measure}_{name}': value for name, value in scores.items()}
+        row |= self._certainty_row(sample, probs)
         if gt is not None:
             for c, name in enumerate(names[1:], 1):
                 row[f'dice_{name}'] = dice(pred == c, gt == c, empty=None)
             row['error_share'] = float((pred != gt).mean())
+        return row
+
+    def _certainty_row(self, sample: JointDataSample, probs: np.ndarray | None) -> dict[str, Any]:
+        row = {}
+        if probs is not None:
+            row['mean_confidence'] = float(probs.max(0).mean(dtype=np.float64))
+        pred = sample.pred_sem_seg.data[0].numpy()
+        for measure, scores in aggregate_maps(_measures(sample), pred).items():
+            row |= {f'{measure}_{name}': value for name, value in scores.items()}
         return row
 
     def _class_row(self, sample: JointDataSample) -> dict[str, Any]:
@@ -378,7 +402,7 @@ class PredictionWriter:
         index: int,
         image: np.ndarray,
         sample: JointDataSample,
-        probs: np.ndarray,
+        probs: np.ndarray | None,
         gt: np.ndarray | None,
     ) -> None:
         options = self.options
@@ -434,7 +458,7 @@ class PredictionWriter:
         pred: np.ndarray,
         gt: np.ndarray | None,
     ) -> None:
-        num_classes = len(sample.seg_logits.data)
+        num_classes = self.num_classes
         caption = Path(self.names[index]).name
         panels = self._visualizer.draw(image, sample, draw_gt=gt is not None, caption=caption)
         self._pictures.write(self._path(index, '_overlay.png'), panels)

@@ -1,10 +1,10 @@
-"""Predict images with a trained model: what ``tools/infer.py`` does, from Python."""
+"""Predict images or volumes with a trained model: what ``tools/infer.py`` does, from Python."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,17 +23,40 @@ from mmjoint.models.uncertainty import UncertaintyEstimator
 from mmjoint.registry import DATASETS, INFERENCERS, MODELS, TRANSFORMS
 from mmjoint.structures import JointDataSample, SampleList
 from mmjoint.utils.errors import UserError
+from mmjoint.utils.volume_files import (
+    HDF5_SUFFIXES,
+    ITK_SUFFIXES,
+    NIFTI_SUFFIXES,
+    count_frames,
+    without_suffix,
+)
 
 from .config import building, load_config
 from .uncertainty import adapt_pipeline, build_estimator, choose_uq, same_estimator
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
-VOLUME_SUFFIXES = ('.nii', '.nii.gz')
-PathOrArray = str | Path | np.ndarray
+VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, *HDF5_SUFFIXES, *ITK_SUFFIXES)
+Kind = Literal['images', 'volumes']
+SUFFIXES: dict[Kind, tuple[str, ...]] = {'images': IMAGE_SUFFIXES, 'volumes': VOLUME_SUFFIXES}
+
+
+class Frame(NamedTuple):
+    """One volume of a NIfTI file that holds several along its fourth axis.
+
+    Attributes:
+        path: The file.
+        number: Index along that axis.
+    """
+
+    path: str | Path
+    number: int
+
+
+Source = str | Path | np.ndarray | Frame
 Observer = Callable[[JointDataSample, int, Tensor], None]
 
-_LOADER = 'LoadJointImage'
-_READERS = (_LOADER, 'LoadJointAnnotations')
+_LOADERS: dict[str, Kind] = {'LoadJointImage': 'images', 'LoadVolume': 'volumes'}
+_LEFT_OUT = ('LoadJointImage', 'LoadJointAnnotations', 'LoadVolumeAnnotations')
 _RESIZERS = {'PillowResize': 'size', 'Resize': 'scale'}
 _AHEAD = 2  # images that wait, ready for the network
 # What can be wrong with one image alone; anything else is a fault of the program.
@@ -41,11 +64,12 @@ IMAGE_ERRORS = (UserError, RuntimeError, ValueError, MemoryError)
 
 
 class ImagePrediction(NamedTuple):
-    """An image and what was predicted for it.
+    """An image or a volume and what was predicted for it.
 
     Attributes:
         index: Its place among the inputs, from 0.
-        image: uint8 ``(H, W, 3)``, RGB, as it was read.
+        image: uint8 ``(H, W, 3)``, RGB, as it was read; of a volume ``(D, H, W)``, grey, as the
+            network sees it.
         sample: The prediction, on the CPU, at the size of the image.
     """
 
@@ -56,11 +80,14 @@ class ImagePrediction(NamedTuple):
 
 @INFERENCERS.register_module()
 class JointInferencer(BaseInferencer):
-    """Predict images that stand in no data set, with or without a measure of uncertainty.
+    """Predict images or volumes that stand in no data set, with or without uncertainty.
 
-    The images go through the config's test pipeline, from which only the reading of annotations is
-    left out, and the predictions come back at the size of the images. A background thread reads
-    the next images while the network works on one.
+    They go through the config's ``infer_pipeline``, or where it has none the test pipeline, from
+    which only the reading of annotations is left out. Its first transform says what is predicted:
+    ``LoadJointImage`` images, ``LoadVolume`` volumes. The predictions of images come back at the
+    size of the images; those of volumes on the grid of the network's input, with the way back to
+    that of the file (``geometry``, see :class:`mmjoint.apis.volume_writer.VolumeWriter`). A
+    background thread reads the next images while the network works on one.
 
     .. code:: python
 
@@ -71,8 +98,8 @@ class JointInferencer(BaseInferencer):
             sample.seg_uncertainty.predictive_entropy         # (1, H, W) nats
 
     Args:
-        config: A config file, or a loaded config. Of it ``model`` and the pipeline of
-            ``test_dataloader`` are used.
+        config: A config file, or a loaded config. Of it ``model`` and ``infer_pipeline`` or the
+            pipeline of ``test_dataloader`` are used.
         checkpoint: The model's weights. Several are the members of an ensemble, which
             ``uq='ensemble'`` needs.
         uq: Name of an estimator of uncertainty, ``dict(type=NAME, ...)`` with its settings, or
@@ -80,9 +107,9 @@ class JointInferencer(BaseInferencer):
         device: Such as ``cuda:1`` or ``cpu``. The first accelerator, if there is one, by default.
         batch_size: Images of one size that the network sees at once. Estimators take images one
             by one and batch their passes instead.
-        input_size: ``(width, height)`` of the network's input, in place of what the pipeline
-            resizes to. A pipeline that does not resize, because the set was resized when it was
-            prepared, gets a bilinear resizing.
+        input_size: Of images, ``(width, height)`` of the network's input, in place of what the
+            pipeline resizes to. A pipeline that does not resize, because the set was resized when
+            it was prepared, gets a bilinear resizing.
 
     Raises:
         UserError: If the config, the checkpoint, the estimator or the device is wrong.
@@ -100,10 +127,14 @@ class JointInferencer(BaseInferencer):
     ) -> None:
         cfg = config if isinstance(config, Config) else load_config(str(config))
         self.where = str(cfg.filename or 'config')
+        self.kind: Kind = input_kind(cfg)
+        """What the config is for: ``'images'`` or ``'volumes'``."""
         if batch_size < 1:
             raise UserError(f'batch_size: expected a number >= 1, found {batch_size}')
         if input_size is not None and not all(length >= 1 for length in input_size):
             raise UserError(f'input_size: expected width and height >= 1, found {input_size}')
+        if input_size is not None and self.kind == 'volumes':
+            raise UserError(f'{self.where}: {NO_INPUT_SIZE}')
         options = dict(uq) if isinstance(uq, Mapping) else {}
         self.uq = choose_uq(cfg, options.pop('type', None) if options else uq, options)
         """Settings of the estimator, or None."""
@@ -122,12 +153,13 @@ class JointInferencer(BaseInferencer):
             show_progress=False,
         )
 
-    def __call__(self, images: PathOrArray | Iterable[PathOrArray]) -> SampleList:
-        """Predict images.
+    def __call__(self, images: Source | Iterable[Source]) -> SampleList:
+        """Predict images or volumes.
 
         Args:
-            images: A path, a folder (its images, sorted by name), an array, or several of them.
-                Arrays are uint8: RGB ``(H, W, 3)``, RGBA (alpha is dropped) or grey ``(H, W)``.
+            images: A path, a folder (its files, sorted by name), an array, or several of them.
+                Arrays are images, uint8: RGB ``(H, W, 3)``, RGBA (alpha is dropped) or grey
+                ``(H, W)``. Where the pipeline reads frames, a file of several is all of them.
 
         Returns:
             One sample per image, on the CPU, with the fields of :class:`JointDataSample` that the
@@ -141,7 +173,7 @@ class JointInferencer(BaseInferencer):
 
     def iterate(
         self,
-        images: PathOrArray | Iterable[PathOrArray],
+        images: Source | Iterable[Source],
         *,
         observer: Observer | None = None,
         on_error: Callable[[int, Exception], None] | None = None,
@@ -152,7 +184,7 @@ class JointInferencer(BaseInferencer):
             images: See :meth:`__call__`.
             observer: Called with each pass: the sample (``sample_idx`` in its metainfo is the
                 image's number), the number of the pass from 0, and the pixel probabilities
-                ``(C, H, W)``. A prediction that is not made of passes counts as one.
+                ``(C, *space)``. A prediction that is not made of passes counts as one.
             on_error: Called with the number of an image that cannot be read or predicted and the
                 error, in place of raising it.
 
@@ -192,7 +224,7 @@ class JointInferencer(BaseInferencer):
 
     def preprocess(
         self,
-        inputs: Sequence[PathOrArray],
+        inputs: Sequence[Source],
         batch_size: int = 1,
         *,
         on_error: Callable[[int, Exception], None] | None = None,
@@ -221,17 +253,24 @@ class JointInferencer(BaseInferencer):
             yield batch
 
     def visualize(self, inputs: Sequence[np.ndarray], preds: SampleList) -> list[np.ndarray]:
-        """Draw images with their predictions as rows of panels.
+        """Draw images with their predictions as rows of panels, of volumes three slices.
 
         Args:
-            inputs: uint8 ``(H, W, 3)``, RGB, at the size of the predictions.
+            inputs: Images of :class:`ImagePrediction`, at the size of the predictions.
             preds: Their samples; a ``gt_sem_seg`` in them is drawn too.
 
         Returns:
             Pictures, uint8 ``(h, w, 3)`` each.
         """
+        # Only here are matplotlib's figures needed.
+        if self.kind == 'volumes':
+            from mmjoint.visualization.volume_slices import draw_slices
+
+            return [
+                draw_slices(image, sample, self.dataset_meta, caption=_caption(sample))
+                for image, sample in zip(inputs, preds, strict=True)
+            ]
         if self.visualizer is None:
-            # Only here are matplotlib's figures needed.
             from mmjoint.visualization import JointVisualizer
 
             self.visualizer = JointVisualizer(name='inferencer', with_errors=True)
@@ -241,8 +280,7 @@ class JointInferencer(BaseInferencer):
             if 'seg_logits' in sample:
                 num_classes = len(sample.seg_logits.data)
                 self.visualizer.probability_classes = range(1, num_classes)
-            name = Path(sample.metainfo.get('img_path') or '').name
-            pictures.append(self.visualizer.draw(image, sample, caption=name))
+            pictures.append(self.visualizer.draw(image, sample, caption=_caption(sample)))
         return pictures
 
     def postprocess(
@@ -251,19 +289,22 @@ class JointInferencer(BaseInferencer):
         """Give the samples as they are; the arguments are those of mmengine's inferencers."""
         return preds
 
-    def _inputs_to_list(self, images: PathOrArray | Iterable[PathOrArray]) -> list[PathOrArray]:
-        images = [images] if isinstance(images, PathOrArray) else list(images)
-        inputs: list[PathOrArray] = []
+    def _inputs_to_list(self, images: Source | Iterable[Source]) -> list[Source]:
+        images = [images] if isinstance(images, Source) else list(images)
+        inputs: list[Source] = []
         for image in images:
             if isinstance(image, str | Path) and Path(image).is_dir():
-                inputs += find_images(Path(image))
+                inputs += find_inputs(Path(image), self.kind)
             else:
                 inputs.append(image)
+        if self.reads_frames:
+            split = (frames_of(each) if isinstance(each, str | Path) else [each] for each in inputs)
+            inputs = [each for sources in split for each in sources]
         if not inputs:
             raise UserError('expected at least one image, found an empty list')
         return inputs
 
-    def _read_ahead(self, inputs: Sequence[PathOrArray], ahead: int) -> Iterator[tuple[int, Any]]:
+    def _read_ahead(self, inputs: Sequence[Source], ahead: int) -> Iterator[tuple[int, Any]]:
         """Give each image's number with what was read of it, or with the error that arose."""
         pool = ThreadPoolExecutor(1, thread_name_prefix='images')
         waiting: list[Any] = []
@@ -278,13 +319,14 @@ class JointInferencer(BaseInferencer):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _read(self, number: int, source: PathOrArray) -> tuple[np.ndarray, dict]:
+    def _read(self, number: int, source: Source) -> tuple[np.ndarray, dict]:
+        if self.kind == 'volumes':
+            return self._read_volume(number, source)
         if isinstance(source, np.ndarray):
             path, image = f'image {number}', _as_image(source, number)
         else:
-            path = str(source)
-            if path.lower().endswith(VOLUME_SUFFIXES):
-                raise UserError(f'{path}: {NO_VOLUMES}')
+            path = str(source.path if isinstance(source, Frame) else source)
+            check_kind(path, self.kind)
             image = read_image(path)
         packed = self.pipeline(
             dict(
@@ -298,6 +340,31 @@ class JointInferencer(BaseInferencer):
             )
         )
         return image, packed
+
+    def _read_volume(self, number: int, source: Source) -> tuple[np.ndarray, dict]:
+        if isinstance(source, np.ndarray):
+            raise UserError(f'volume {number}: expected the path of a file, found an array')
+        path, frame = source if isinstance(source, Frame) else (source, None)
+        path = str(path)
+        check_kind(path, self.kind)
+        results = dict(
+            img_path=path,
+            sample_idx=number,
+            classes=self.dataset_meta['classes'],
+            seg_fields=[],
+        )
+        if frame is not None:
+            results['frame'] = frame
+        packed = self.pipeline(results)
+        inputs = packed['inputs']
+        axes, wanted = inputs.dim() - 1, _space_axes(self.model)
+        if wanted is not None and axes != wanted:
+            raise UserError(
+                f'{path}: expected {"volumes of 3" if wanted == 3 else "images of 2"} axes, as '
+                f'the model takes them, found the shape {tuple(inputs.shape[1:])}; use another '
+                'model or other files'
+            )
+        return _as_grey(inputs[0]), packed
 
     def _init_model(self, cfg: Config, weights: list[str], device: str) -> nn.Module:
         if cfg.get('model') is None:
@@ -333,21 +400,11 @@ class JointInferencer(BaseInferencer):
             return MODELS.build(cfg.model)
 
     def _init_pipeline(self, cfg: Config) -> Compose:
-        pipeline = _test_set(cfg).get('pipeline')
-        if not pipeline:
-            raise UserError(
-                f'{self.where}: test_dataloader.dataset.pipeline is missing; images are prepared '
-                'as it says'
-            )
-        if _name(pipeline[0]) != _LOADER:
-            raise UserError(
-                f'{self.where}: test_dataloader.dataset.pipeline: expected {_LOADER} at its start, '
-                f'found {_name(pipeline[0])}; only such images can be predicted from files'
-            )
+        pipeline = _pipeline(cfg)
         if self.input_size is not None:
             pipeline = _resized(pipeline, self.input_size)
         # Images are read once, by us, so that they are at hand for pictures; masks are not needed.
-        rest = [transform for transform in pipeline if _name(transform) not in _READERS]
+        rest = [transform for transform in pipeline if _name(transform) not in _LEFT_OUT]
         with building(cfg):
             return Compose(
                 [
@@ -356,6 +413,11 @@ class JointInferencer(BaseInferencer):
                 ]
             )
 
+    @property
+    def reads_frames(self) -> bool:
+        """Whether the pipeline reads single frames of files with a fourth axis."""
+        return any(getattr(transform, 'frames', False) for transform in self.pipeline.transforms)
+
     def _init_collate(self, cfg: Config) -> Callable:
         return pseudo_collate
 
@@ -363,35 +425,107 @@ class JointInferencer(BaseInferencer):
         return None  # made when it is first asked for, and never one of mmengine's global ones
 
 
-NO_VOLUMES = 'NIfTI volumes cannot be predicted from files in this version; give 2-D images'
+NO_INPUT_SIZE = 'input_size is for images, volumes have the size of infer_pipeline; leave it out'
 
 
-def find_images(
-    folder: Path, *, suffixes: Sequence[str] = IMAGE_SUFFIXES, recursive: bool = False
+def input_kind(cfg: Config) -> Kind:
+    """Say whether a config's model takes images or volumes from files.
+
+    Raises:
+        UserError: If no pipeline tells.
+    """
+    return _LOADERS[_name(_pipeline(cfg)[0])]
+
+
+def reads_frames(cfg: Config) -> bool:
+    """Say whether a config's pipeline reads single frames of files with a fourth axis."""
+    loader = _pipeline(cfg)[0]
+    return bool(isinstance(loader, Mapping) and loader.get('frames'))
+
+
+def check_kind(path: str | Path, kind: Kind, where: str | None = None) -> None:
+    """Refuse, by its suffix, a volume where images are expected, or the reverse.
+
+    Args:
+        path: The file.
+        kind: What the model takes.
+        where: What is named in the message; the file by default.
+
+    Raises:
+        UserError: If it is of the other kind.
+    """
+    other: Kind = 'volumes' if kind == 'images' else 'images'
+    if str(path).lower().endswith(SUFFIXES[other]):
+        article = {'images': 'an image', 'volumes': 'a volume'}
+        raise UserError(
+            f'{where or path}: expected {article[kind]} ({" ".join(SUFFIXES[kind])}), as this '
+            f'model takes them, found {article[other]}; take it out, or use another model'
+        )
+
+
+def find_inputs(
+    folder: Path,
+    kind: Kind = 'images',
+    *,
+    suffixes: Sequence[str] | None = None,
+    recursive: bool = False,
 ) -> list[Path]:
-    """List the images of a folder, sorted by path; hidden files are none.
+    """List the images or volumes of a folder, sorted by path; hidden files are none.
 
     Args:
         folder: An existing folder.
+        kind: What is looked for.
         suffixes: Lower case, with a dot. Upper case letters of a file's name make no difference.
+            By default those of ``kind``; then files of the other kind may not be there.
         recursive: Also look into its folders.
 
     Raises:
-        UserError: If there is none.
+        UserError: If there is none, or one of the other kind.
     """
     files = [path for path in folder.glob('**/*' if recursive else '*') if path.is_file()]
-    found = sorted(
-        path
-        for path in files
-        if path.name.lower().endswith(tuple(suffixes)) and not path.name.startswith('.')
-    )
+    seen = sorted(path for path in files if not path.name.startswith('.'))
+    if suffixes is None:
+        for path in seen:
+            check_kind(path, kind)
+        suffixes = SUFFIXES[kind]
+    found = [path for path in seen if path.name.lower().endswith(tuple(suffixes))]
     if found:
         return found
-    if any(path.name.lower().endswith(VOLUME_SUFFIXES) for path in files):
-        raise UserError(f'{folder}: {NO_VOLUMES}')
     below = '' if recursive else ' (folders in it are not looked into)'
     what = f'{len(files)} other files' if files else 'no file'
-    raise UserError(f'{folder}: expected images ({" ".join(suffixes)}), found {what}{below}')
+    raise UserError(f'{folder}: expected {kind} ({" ".join(suffixes)}), found {what}{below}')
+
+
+def frames_of(path: str | Path) -> list[str | Path | Frame]:
+    """Give the frames of a NIfTI file with a fourth axis, or the file itself."""
+    count = count_frames(path)
+    return [path] if count is None else [Frame(path, number) for number in range(count)]
+
+
+def name_of(path: str | Path) -> str:
+    """Name of an image or a volume without its folder and its (double) suffix."""
+    name = without_suffix(path)
+    return Path(name).stem if name == Path(path).name else name
+
+
+def _caption(sample: JointDataSample) -> str:
+    return Path(sample.metainfo.get('img_path') or '').name
+
+
+def _as_grey(values: Tensor) -> np.ndarray:
+    """Give one channel of a network's input as uint8, its range stretched to 0..255."""
+    low, high = values.min(), values.max()
+    scaled = (values - low) * (255 / (high - low).clamp_min(1e-12))
+    return scaled.round().byte().numpy()
+
+
+def _space_axes(model: nn.Module) -> int | None:
+    """Number of space axes that a network's convolutions work on, ``None`` without any."""
+    modules = list(model.modules())
+    for kind, axes in ((nn.Conv3d, 3), (nn.Conv2d, 2)):
+        if any(isinstance(module, kind) for module in modules):
+            return axes
+    return None
 
 
 def _as_image(array: np.ndarray, number: int) -> np.ndarray:
@@ -425,6 +559,22 @@ def _test_set(cfg: Config) -> Mapping[str, Any]:
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), Mapping):
         dataset = dataset['dataset']
     return dataset
+
+
+def _pipeline(cfg: Config) -> list[Mapping[str, Any]]:
+    """Give the transforms for files that stand in no data set."""
+    where = str(cfg.filename or 'config')
+    key, pipeline = 'infer_pipeline', cfg.get('infer_pipeline')
+    if pipeline is None:
+        key, pipeline = 'test_dataloader.dataset.pipeline', _test_set(cfg).get('pipeline')
+    if not pipeline:
+        raise UserError(f'{where}: {key} is missing; images are prepared as it says')
+    if _name(pipeline[0]) not in _LOADERS:
+        raise UserError(
+            f'{where}: {key}: expected {" or ".join(_LOADERS)} at its start, found '
+            f'{_name(pipeline[0])}; only such images can be predicted from files'
+        )
+    return list(pipeline)
 
 
 def _dataset_meta(cfg: Config) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from mmengine.dist import is_main_process
 
 from mmjoint.engine import JointRunner
 from mmjoint.engine.checkpoint import read_checkpoint, read_meta
+from mmjoint.engine.hooks import PredictionVolumeHook
 from mmjoint.evaluation.eval_names import resolve_names, restrict_evaluator, select_metrics
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_json
@@ -36,6 +38,7 @@ from .uncertainty import (
     settings_of,
     uq_from_args,
 )
+from .volume_writer import SampleWriter
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -60,6 +63,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE', help='also write the metrics to this .json file')
     parser.add_argument('--show-dir', metavar='DIR', help='draw every test sample into DIR')
     parser.add_argument(
+        '--pred-dir',
+        metavar='DIR',
+        help='write the predictions and their maps of uncertainty into DIR: volumes as NIfTI in '
+        'the geometry of the raw files, masks of images as PNG at their original size',
+    )
+    parser.add_argument(
         '--report', action='store_true', help='write an HTML report beside the metrics'
     )
     return parser.parse_args(argv)
@@ -73,6 +82,8 @@ def prepare(args: argparse.Namespace) -> Config:
     """
     if args.out is not None and Path(args.out).suffix != '.json':
         raise UserError(f'--out {args.out}: expected a name that ends in .json')
+    if args.pred_dir is not None:
+        _check_folder(Path(args.pred_dir))
     cfg = prepare_config(args, training=False)
     read_checkpoint(args.checkpoint)
     _choose_estimator(cfg, args)
@@ -88,6 +99,16 @@ def prepare(args: argparse.Namespace) -> Config:
         _add_case_records(cfg)
     cfg.load_from, cfg.resume = None, False
     return cfg
+
+
+def _check_folder(folder: Path) -> None:
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = 'cannot be written to' if there.is_dir() else 'is a file'
+        raise UserError(
+            f'--pred-dir {folder}: expected a folder for the predictions, found that {there} '
+            f'{what}; choose another'
+        )
 
 
 def _choose_estimator(cfg: Config, args: argparse.Namespace) -> None:
@@ -141,6 +162,8 @@ def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
     if args.temperature is not None and is_main_process():
         for line in doubts(uq, args.temperature, args.checkpoint):
             runner.logger.warning(line)
+    if args.pred_dir is not None:
+        runner.register_hook(PredictionVolumeHook(SampleWriter(args.pred_dir)))
     with building(cfg):
         evaluator = runner.test_loop.evaluator
     if args.eval is not None:
@@ -183,6 +206,8 @@ def _write_results(
         runner.logger.info(f'metrics are in {file}')
     if args.show_dir is not None:
         runner.logger.info(f'drawings are in {args.show_dir}')
+    if args.pred_dir is not None:
+        runner.logger.info(f'predictions are in {args.pred_dir}')
     if args.report:
         runner.logger.info(f'report is in {_write_report(runner, results, args, case_dir)}')
 

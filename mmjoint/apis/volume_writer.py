@@ -1,14 +1,20 @@
-"""Writes predictions of volumes where the raw files lie in space."""
+"""Writes predictions as files: volumes where the raw ones lie in space, images at their size."""
 
+import io
+from collections.abc import Mapping
 from pathlib import Path
 
+import cv2
 import numpy as np
+from torch import Tensor
 
 from mmjoint.functional.geometry import as_grid, restore_labels, restore_map
 from mmjoint.structures import JointDataSample
 from mmjoint.utils.errors import UserError
+from mmjoint.utils.io import atomic_write_bytes
 from mmjoint.utils.volume_files import without_suffix, write_nifti
 from mmjoint.utils.volume_grid import VolumeGrid
+from mmjoint.visualization.drawing import write_image
 
 
 class VolumeWriter:
@@ -44,27 +50,115 @@ class VolumeWriter:
         Raises:
             UserError: The sample tells no geometry, or a prediction has another shape.
         """
+        if name is None:
+            name = without_suffix(sample.metainfo.get('img_path', 'sample'))
+        return self.save(self.restored(sample), sample, name)
+
+    def restored(
+        self, sample: JointDataSample, maps: Mapping[str, Tensor] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Give what a sample holds of predictions on the grid of the raw file.
+
+        Args:
+            sample: See :meth:`write`.
+            maps: Further maps of numbers of the prepared shape, by name.
+
+        Returns:
+            ``pred`` (uint8), each measure of uncertainty and each of ``maps`` (float32).
+
+        Raises:
+            UserError: See :meth:`write`.
+        """
+        grid = grid_of(sample)
         path = sample.metainfo.get('img_path', 'the sample')
-        if 'geometry' not in sample.metainfo:
-            raise UserError(
-                f'{path}: expected a geometry in its record, found none, so the prediction cannot '
-                'be placed; prepare the set again or predict whole NIfTI files'
-            )
-        grid = as_grid(sample.metainfo['geometry'])
-        name = without_suffix(path) if name is None else name
-        restored = {}
+        arrays = {}
         if 'pred_sem_seg' in sample:
             labels = _stored(sample.pred_sem_seg.data[0].cpu().numpy(), grid, path)
-            restored['pred'] = restore_labels(labels.astype(np.uint8), grid)
+            arrays['pred'] = restore_labels(labels.astype(np.uint8), grid)
+        measures = {}
         if 'seg_uncertainty' in sample:
-            for measure, values in sample.seg_uncertainty.items():
-                values = _stored(values[0].float().cpu().numpy(), grid, path)
-                restored[measure] = restore_map(values, grid)
+            measures = {name: values[0] for name, values in sample.seg_uncertainty.items()}
+        for name, values in {**measures, **(maps or {})}.items():
+            values = _stored(values.float().cpu().numpy(), grid, path)
+            arrays[name] = restore_map(values, grid)
+        return arrays
+
+    def save(
+        self, arrays: Mapping[str, np.ndarray], sample: JointDataSample, name: str
+    ) -> dict[str, Path]:
+        """Write arrays on the raw grid of a sample; gives their files ``<name>_<kind>``."""
         files = {}
-        for kind, array in restored.items():
+        for kind, array in arrays.items():
             files[kind] = self.out_dir / f'{name}_{kind}{self.suffix}'
-            write_nifti(files[kind], array, grid.affine)
+            write_nifti(files[kind], array, grid_of(sample).affine)
         return files
+
+
+class SampleWriter:
+    """Write the prediction of a sample of any data set.
+
+    What has a geometry goes to a :class:`VolumeWriter`. Of images, ``<name>_pred.png`` holds the
+    class numbers, 8 bit, and ``<name>_<measure>.npy`` each map of uncertainty, float32, both at
+    the size that the image had before it was prepared (labels by nearest pixels, maps linearly).
+
+    Args:
+        out_dir: Folder of the files.
+    """
+
+    def __init__(self, out_dir: str | Path) -> None:
+        self.out_dir = Path(out_dir)
+        self._volumes = VolumeWriter(out_dir)
+
+    def __call__(self, sample: JointDataSample, name: str) -> dict[str, Path]:
+        """Write what a sample holds of predictions.
+
+        Args:
+            sample: With ``pred_sem_seg``.
+            name: First part of the files' names.
+
+        Returns:
+            ``pred`` and each measure of uncertainty -> its file.
+
+        Raises:
+            UserError: There is no mask, or a volume cannot be placed.
+        """
+        if 'pred_sem_seg' not in sample:
+            path = sample.metainfo.get('img_path', 'the sample')
+            raise UserError(
+                f'{path}: expected a predicted mask to write, found none; use a model that segments'
+            )
+        labels = sample.pred_sem_seg.data[0].cpu().numpy()
+        if 'geometry' in sample.metainfo or labels.ndim != 2:
+            return self._volumes.write(sample, name)
+        height, width = sample.metainfo.get('raw_shape', labels.shape)
+        files = {'pred': self.out_dir / f'{name}_pred.png'}
+        resized = cv2.resize(
+            labels.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+        )
+        write_image(files['pred'], resized)
+        measures = sample.seg_uncertainty.items() if 'seg_uncertainty' in sample else ()
+        for measure, values in measures:
+            files[measure] = self.out_dir / f'{name}_{measure}.npy'
+            values = cv2.resize(values[0].float().cpu().numpy(), (width, height))
+            data = io.BytesIO()
+            np.save(data, values)
+            atomic_write_bytes(files[measure], data.getvalue())
+        return files
+
+
+def grid_of(sample: JointDataSample) -> VolumeGrid:
+    """Give the grid that the metainfo of a sample describes.
+
+    Raises:
+        UserError: There is none.
+    """
+    if 'geometry' not in sample.metainfo:
+        path = sample.metainfo.get('img_path', 'the sample')
+        raise UserError(
+            f'{path}: expected a geometry in its record, found none (a patch has none), so the '
+            'prediction cannot be placed; prepare the set again, or predict whole raw files'
+        )
+    return as_grid(sample.metainfo['geometry'])
 
 
 def _stored(values: np.ndarray, grid: VolumeGrid, path: str) -> np.ndarray:

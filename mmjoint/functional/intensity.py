@@ -3,27 +3,30 @@
 import numpy as np
 from scipy import ndimage
 
+Limits = tuple[float | None, float | None]
+
 
 def normalize_volume(
     image: np.ndarray,
     *,
-    clip: tuple[float, float] | None = None,
-    percentiles: tuple[float, float] | None = None,
+    clip: Limits | None = None,
+    percentiles: Limits | None = None,
 ) -> np.ndarray:
     """Clip a volume and scale it to [0, 1].
 
     Args:
         image: Array of any shape, finite.
-        clip: Lowest and highest value, e.g. (-75, 275) HU for abdominal CT; ``None``: no limits.
-        percentiles: Clip at these percentiles of the volume instead, e.g. (0.5, 99.5); ``None``:
-            do not.
+        clip: Lowest and highest value, e.g. (-75, 275) HU for abdominal CT; ``None``, also for one
+            of them: no limit.
+        percentiles: Clip at these percentiles of the volume instead, e.g. (0.5, 99.5); ``None``,
+            also for one of them: do not. The two kinds may limit different ends.
 
     Returns:
         float32 array of the same shape with minimum 0 and maximum 1; all 0 where the clipped
         volume is constant (dividing by its range of 0 would give NaN).
 
     Raises:
-        ValueError: Both kinds of limits were given, or limits are in the wrong order.
+        ValueError: Both kinds of limits were given for one end, or limits are in the wrong order.
     """
     low, high = intensity_range(image, clip=clip, percentiles=percentiles)
     if low == high:
@@ -34,8 +37,8 @@ def normalize_volume(
 def intensity_range(
     image: np.ndarray,
     *,
-    clip: tuple[float, float] | None = None,
-    percentiles: tuple[float, float] | None = None,
+    clip: Limits | None = None,
+    percentiles: Limits | None = None,
 ) -> tuple[float, float]:
     """Find the lowest and highest value of a volume after clipping.
 
@@ -49,18 +52,23 @@ def intensity_range(
         volume holds NaN.
 
     Raises:
-        ValueError: Both kinds of limits were given, or limits are in the wrong order.
+        ValueError: Both kinds of limits were given for one end, or limits are in the wrong order.
     """
-    if clip is not None and percentiles is not None:
-        raise ValueError('give clip or percentiles, not both')
     for name, limits in (('clip', clip), ('percentiles', percentiles)):
-        if limits is not None and not limits[0] < limits[1]:
+        if limits is not None and None not in limits and not limits[0] < limits[1]:
             raise ValueError(f'{name} must rise, got {limits}')
+    ends = list(clip or (None, None))
+    shares = list(percentiles or (None, None))
+    if any(end is not None and share is not None for end, share in zip(ends, shares, strict=True)):
+        raise ValueError('give clip or percentiles for an end, not both')
     image = image.astype(np.float32, copy=False)
-    ends = np.array([image.min(), image.max()])
-    if percentiles is not None:
-        clip = np.percentile(image, percentiles).tolist()
-    return tuple((ends if clip is None else np.clip(ends, *clip)).tolist())
+    found = np.array([image.min(), image.max()])
+    given = [place for place, share in enumerate(shares) if share is not None]
+    if given:
+        values = np.percentile(image, [shares[place] for place in given]).tolist()
+        for place, value in zip(given, values, strict=True):
+            ends[place] = value
+    return tuple((found if ends == [None, None] else np.clip(found, *ends)).tolist())
 
 
 def scale_from_range(image: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -35,7 +35,9 @@ class VolumeFile:
     affine: np.ndarray | None
 
 
-def read_volume_file(path: str | Path, *, key: str = 'image') -> VolumeFile:
+def read_volume_file(
+    path: str | Path, *, key: str = 'image', frame: int | None = None
+) -> VolumeFile:
     """Read a volume or an image by the suffix of its name.
 
     Nothing is kept open, so this may be called in any process, forked or spawned.
@@ -43,12 +45,14 @@ def read_volume_file(path: str | Path, *, key: str = 'image') -> VolumeFile:
     Args:
         path: ``.npy``, NIfTI, HDF5, MetaImage or NRRD file.
         key: Name of the array in an HDF5 file.
+        frame: Index along the fourth axis of a NIfTI file, which alone is read.
 
     Returns:
         Array of 2 or 3 axes (trailing axes of length 1 beyond are dropped) and affine.
 
     Raises:
-        UserError: The file is absent, damaged, of another format or of more axes.
+        UserError: The file is absent, damaged, of another format or of more axes, or has no such
+            frame.
     """
     path = Path(path)
     name = path.name.lower()
@@ -57,7 +61,7 @@ def read_volume_file(path: str | Path, *, key: str = 'image') -> VolumeFile:
     if name.endswith('.npy'):
         array, affine = _read_npy(path), None
     elif name.endswith(NIFTI_SUFFIXES):
-        array, affine = _read_nifti(path)
+        array, affine = _read_nifti(path, frame)
     elif name.endswith(HDF5_SUFFIXES):
         array, affine = _read_hdf5(path, key), None
     elif name.endswith(ITK_SUFFIXES):
@@ -77,6 +81,25 @@ def read_volume_file(path: str | Path, *, key: str = 'image') -> VolumeFile:
     if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
         raise UserError(f'{path}: expected real numbers, found {array.dtype}; convert the file')
     return VolumeFile(array, affine)
+
+
+def count_frames(path: str | Path) -> int | None:
+    """Number of frames along the fourth axis of a NIfTI file, from its header alone.
+
+    Args:
+        path: Any file.
+
+    Returns:
+        A number above 1, or ``None`` for all other files, also for damaged ones: reading them
+        tells what is wrong.
+    """
+    if not str(path).lower().endswith(NIFTI_SUFFIXES):
+        return None
+    try:
+        shape = nibabel.load(path).shape
+    except (ImageFileError, OSError, EOFError, ValueError, zlib.error):
+        return None
+    return shape[3] if len(shape) == 4 and shape[3] > 1 else None
 
 
 def write_nifti(
@@ -119,10 +142,15 @@ def _read_npy(path: Path) -> np.ndarray:
         raise _damaged(path, '.npy') from error
 
 
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_nifti(path: Path, frame: int | None) -> tuple[np.ndarray, np.ndarray]:
     try:
         volume = nibabel.load(path)
-        array = np.asanyarray(volume.dataobj)
+        if frame is not None and (len(volume.shape) != 4 or not 0 <= frame < volume.shape[3]):
+            raise UserError(
+                f'{path}: expected a frame {frame}, found the shape {volume.shape}; count frames '
+                'from 0'
+            )
+        array = np.asanyarray(volume.dataobj if frame is None else volume.dataobj[..., frame])
     except (ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise _damaged(path, 'NIfTI') from error
     return array, volume.affine

@@ -14,7 +14,7 @@ from mmengine.infer import BaseInferencer
 from mmengine.registry import DefaultScope
 from PIL import Image
 
-from mmjoint.apis.inferencer import IMAGE_SUFFIXES, JointInferencer, find_images
+from mmjoint.apis.inferencer import IMAGE_SUFFIXES, JointInferencer, find_inputs
 from mmjoint.engine.checkpoint import read_checkpoint
 from mmjoint.registry import INFERENCERS
 from mmjoint.utils.errors import UserError
@@ -228,7 +228,7 @@ def test_errors_of_single_images(unet, paths, tmp_path):
     done = list(inferencer.iterate(inputs, on_error=failed.__setitem__))
     assert [prediction.index for prediction in done] == [1, 4]
     assert sorted(failed) == [0, 2, 3]
-    assert 'NIfTI' in str(failed[3])
+    assert 'found a volume' in str(failed[3])
     forward = inferencer.forward
 
     def broken(data):
@@ -275,8 +275,8 @@ def test_mistakes(unet, joint, paths, tmp_path):
     with pytest.raises(UserError, match='cannot build what it describes.*colour'):
         JointInferencer(cfg, checkpoint)
     cfg = Config.fromfile(config)
-    cfg.test_dataloader.dataset.pipeline[0] = dict(type='LoadVolume')
-    with pytest.raises(UserError, match='expected LoadJointImage at its start, found LoadVolume'):
+    cfg.test_dataloader.dataset.pipeline[0] = dict(type='PackJointInputs')
+    with pytest.raises(UserError, match='expected LoadJointImage or LoadVolume at its start'):
         JointInferencer(cfg, checkpoint)
     cfg.test_dataloader = None
     with pytest.raises(UserError, match='test_dataloader.dataset.pipeline is missing'):
@@ -292,25 +292,25 @@ def test_a_device_that_is_not_there(unet):
         JointInferencer(*unet[:2], device='cuda')
 
 
-def test_find_images(tmp_path):
+def test_find_inputs(tmp_path):
     for name in ('b.JPG', 'a.png', '.hidden.png', 'notes.txt', 'sub/c.Tif', 'sub/deep/d.bmp'):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
 
     def names(**options):
-        return [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path, **options)]
+        return [path.relative_to(tmp_path).as_posix() for path in find_inputs(tmp_path, **options)]
 
     assert names() == ['a.png', 'b.JPG']
     assert names(recursive=True) == ['a.png', 'b.JPG', 'sub/c.Tif', 'sub/deep/d.bmp']
     assert names(recursive=True, suffixes=['.bmp']) == ['sub/deep/d.bmp']
     with pytest.raises(UserError, match=r'expected images \(\.gif\), found 4 other files'):
-        find_images(tmp_path, suffixes=['.gif'])
+        find_inputs(tmp_path, suffixes=['.gif'])
     (tmp_path / 'empty').mkdir()
     with pytest.raises(UserError, match='found no file'):
-        find_images(tmp_path / 'empty')
+        find_inputs(tmp_path / 'empty')
     (tmp_path / 'empty/scan.nii.gz').touch()
-    with pytest.raises(UserError, match='empty: NIfTI volumes cannot be predicted'):
-        find_images(tmp_path / 'empty')
+    with pytest.raises(UserError, match=r'scan\.nii\.gz: expected an image .*, found a volume'):
+        find_inputs(tmp_path / 'empty')
     assert {'.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp'} == set(IMAGE_SUFFIXES)
 
 

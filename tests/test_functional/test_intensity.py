@@ -32,6 +32,16 @@ def test_percentiles():
     assert np.allclose(normalize_volume(image, percentiles=(10, 80)), expected, atol=1e-6)
 
 
+def test_the_ends_may_have_limits_of_different_kinds():
+    image = np.arange(-50.0, 51)
+    assert intensity_range(image, clip=(0, None), percentiles=(None, 90)) == (0, 40)
+    assert intensity_range(image, clip=(None, 7)) == (-50, 7)
+    assert intensity_range(image, percentiles=(10, None)) == (-40, 50)
+    assert intensity_range(image, clip=(60, None)) == (60, 60)
+    with pytest.raises(ValueError, match='for an end, not both'):
+        intensity_range(image, clip=(0, None), percentiles=(1, 90))
+
+
 def test_a_patch_can_be_scaled_by_the_range_of_its_volume():
     image = np.random.default_rng(0).normal(size=(6, 7, 8)).astype(np.float32)
     kept = image.copy()

@@ -380,7 +380,7 @@ MISTAKES = {
     'empty folder': (['empty'], [], r'empty: expected images .*, found no file'),
     'no image': (['other'], [], r'other: expected images \(\.jpg .*\), found 1 other files'),
     'extension': (['images'], ['--ext', 'gif'], r'expected images \(\.gif\)'),
-    'volume': (['scan.nii.gz'], [], r'scan\.nii\.gz: NIfTI volumes cannot be predicted'),
+    'volume': (['scan.nii.gz'], [], r'scan\.nii\.gz: expected an image .* found a volume'),
     'empty list': (['empty.txt'], [], r'empty\.txt: expected one path per line'),
     'missing in list': (['list.txt'], [], r'list\.txt, line 2: gone\.png: expected an image'),
     'missing list': (['gone.txt'], [], r'gone\.txt: expected a text list'),

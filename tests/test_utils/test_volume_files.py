@@ -5,7 +5,12 @@ import pytest
 import SimpleITK
 
 from mmjoint.utils.errors import UserError
-from mmjoint.utils.volume_files import read_volume_file, without_suffix, write_nifti
+from mmjoint.utils.volume_files import (
+    count_frames,
+    read_volume_file,
+    without_suffix,
+    write_nifti,
+)
 
 AFFINE = np.array([[0, -0.5, 0.1, 3], [1.5, 0, 0, -4], [0, 0.2, 2, 5], [0, 0, 0, 1]])
 ARRAY = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
@@ -35,6 +40,21 @@ def test_trailing_axes_of_one_are_dropped(tmp_path):
     write_nifti(tmp_path / 'b.nii', np.stack([ARRAY, ARRAY], -1), AFFINE)
     with pytest.raises(UserError, match=r'3 axes .* found the shape \(2, 3, 4, 2\)'):
         read_volume_file(tmp_path / 'b.nii')
+
+
+def test_frames(tmp_path):
+    for name in ('a.nii', 'a.nii.gz'):
+        path = tmp_path / name
+        write_nifti(path, np.stack([ARRAY, ARRAY + 1], -1), AFFINE)
+        assert count_frames(path) == 2
+        assert np.array_equal(read_volume_file(path, frame=1).array, ARRAY + 1)
+        for frame in (2, -1):
+            with pytest.raises(UserError, match=rf'{name}: expected a frame {frame}, found the'):
+                read_volume_file(path, frame=frame)
+    write_nifti(tmp_path / 'b.nii', ARRAY[..., None], AFFINE)
+    (tmp_path / 'c.nii').write_bytes(b'cut')
+    for name in ('b.nii', 'c.nii', 'd.nii', 'e.npy'):
+        assert count_frames(tmp_path / name) is None
 
 
 def test_hdf5(tmp_path):

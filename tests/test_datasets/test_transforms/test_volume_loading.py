@@ -9,7 +9,7 @@ from mmjoint.functional.geometry import restore_labels
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.volume_files import write_nifti
 
-from ...test_prepare_dataset.scripts import synapse
+from ...test_prepare_dataset.scripts import mmwhs, mnms, synapse
 
 CLASSES = ('background', 'left atrium')
 
@@ -135,8 +135,74 @@ def test_hdf5(tmp_path):
         stored['label'] = np.ones((2, 3, 4), np.uint8)
     path = str(tmp_path / 'mri_norm2.h5')
     results = LoadVolume()(dict(img_path=path, seg_map_path=path, classes=CLASSES))
-    assert results['img'].max() == 1 and 'geometry' not in results
+    assert results['img'].max() == 1
+    # The file does not tell where its voxels lie: the affine counts them, and no mm are claimed.
+    assert results['geometry']['affine'] == np.eye(4).tolist() and 'spacing' not in results
     assert LoadVolumeAnnotations()(results)['gt_seg_map'].sum() == 24
+    turned = LoadVolume(axes='reversed', spacing=(0.5, 0.5, 2))(dict(img_path=path))
+    assert turned['spacing'] == (2, 0.5, 0.5)
+    assert np.array_equal(turned['img'][..., 0], results['img'][..., 0].transpose())
+    with pytest.raises(UserError, match=r"mri_norm2\.h5: expected .* as axes='body' needs"):
+        LoadVolume(axes='body')(dict(img_path=path))
+
+
+def test_a_frame_of_a_cine_is_read_as_the_script_does(tmp_path):
+    """All but the choice of slices, which the script makes by the labels."""
+    raw = np.random.default_rng(0).integers(0, 900, (13, 11, 5, 3)).astype(np.int16)
+    affine = np.diag([1.5, 1.5, 8.0, 1.0])
+    write_nifti(tmp_path / 'a_sa.nii.gz', raw, affine)
+    frame = raw[..., 1].transpose()
+    label = np.ones(frame.shape, np.uint8)
+    ((_, prepared, _, box),) = mnms.frame_cases(frame, label, shape=(8, 9, 10), inclusive=True)
+    assert prepared.std() > 0
+    load = LoadVolume(
+        percentiles=(0.5, 99.5),
+        axes='reversed',
+        central=(1, 2),
+        size=(8, 9, 10),
+        resizing='nearest',
+        frames=True,
+    )
+    results = load(dict(img_path=str(tmp_path / 'a_sa.nii.gz'), frame=1))
+    expected = load(dict(img_path=save(tmp_path, prepared)))['img']
+    assert np.array_equal(results['img'], expected)
+    geometry = results['geometry']
+    assert [tuple(bounds) for bounds in geometry['crop']] == list(box)
+    assert (geometry['frame'], geometry['alignment']) == (1, 'corners')
+    other = load(dict(img_path=str(tmp_path / 'a_sa.nii.gz'), frame=0))['img']
+    assert not np.array_equal(other, expected)
+    for options, frame in ((dict(frames=True), None), ({}, 1)):
+        with pytest.raises(UserError, match=r'expected a volume of 3 axes'):
+            LoadVolume(**options)(dict(img_path=str(tmp_path / 'a_sa.nii.gz'), frame=frame))
+    tiny = str(tmp_path / 'tiny.nii.gz')
+    write_nifti(tiny, raw[:2, :2, :, 0], affine)
+    with pytest.raises(UserError, match=r'tiny\.nii\.gz: expected at least 3 voxels'):
+        load(dict(img_path=tiny))
+
+
+def test_a_heart_is_read_as_the_script_does(tmp_path):
+    """All but the crop, which the script makes by the labels: here they fill the volume."""
+    rng = np.random.default_rng(0)
+    raw = rng.gamma(1, 300, (13, 12, 11)).astype(np.float32) - 100
+    affine = np.diag([1.0, -1.5, 2.0, 1.0])
+    write_nifti(tmp_path / 'a.nii.gz', raw, affine)
+    stored = SimpleITK.ReadImage(str(tmp_path / 'a.nii.gz'))
+    turned = SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(stored, 'LPS'))
+    label = np.full(turned.shape, 205)
+    prepared, _, box = mmwhs.prepare_arrays('ct_train_1001', turned, label, (24, 26, 28))
+    assert box == tuple((0, length) for length in turned.shape)
+    expected = LoadVolume()(dict(img_path=save(tmp_path, prepared)))['img']
+    load = LoadVolume(
+        clip=(0, None),
+        percentiles=(None, 98),
+        axes='body',
+        size=(24, 26, 28),
+        resizing='nearest',
+    )
+    found = load(dict(img_path=str(tmp_path / 'a.nii.gz')))['img']
+    # Enlarging repeats voxels unevenly, which moves the percentile a little.
+    assert np.allclose(found, expected, atol=0.02) and expected.std() > 0.2
+    assert np.array_equal(found == 0, expected == 0)
 
 
 def test_unlabelled_and_partly_annotated_volumes(volumes):
@@ -192,4 +258,10 @@ def test_options():
         LoadVolume(clip=(1, 0))
     with pytest.raises(ValueError, match='size must be three lengths'):
         LoadVolume(size=(4, 4))
+    with pytest.raises(ValueError, match="resizing must be 'linear' or 'nearest', got 'cubic'"):
+        LoadVolume(resizing='cubic')
+    with pytest.raises(ValueError, match='central must name axes 0, 1 or 2'):
+        LoadVolume(central=(3,))
+    with pytest.raises(ValueError, match='spacing must be three lengths > 0'):
+        LoadVolume(spacing=(1, 0, 1))
     assert repr(LoadVolume(clip=(0, 1))) != repr(LoadVolume())
