@@ -15,7 +15,6 @@ from mmjoint.engine.hooks import (
     TrainProgressHook,
     collect_environment,
 )
-from mmjoint.engine.hooks.prediction_image_hook import to_picture
 
 from .helpers import load, write_config
 
@@ -66,21 +65,6 @@ def test_progress_is_constant_within_an_epoch_and_reaches_submodules():
         runner.epoch = runner.iter // 5
         hook.before_train_iter(runner, runner.iter % 5)
     assert listener.heard == [0, 0.25, 0.5, 0.75]
-
-
-@pytest.mark.parametrize(
-    ('inputs', 'expected'),
-    [
-        (torch.tensor([[[0, 128, 255]]], dtype=torch.uint8), [0, 128, 255]),
-        (torch.tensor([[[0.0, 1.6, 254.0]]]).repeat(3, 1, 1), [0, 2, 254]),
-        (torch.tensor([[[0.0, 0.65, 1.3]]]), [0, 128, 255]),
-        (torch.tensor([[[-1.0, 0.0, 1.0]]]), [0, 128, 255]),
-    ],
-)
-def test_pictures_of_inputs(inputs, expected):
-    picture = to_picture(inputs)
-    assert picture.dtype == np.uint8 and picture.shape == (1, 3, 3)
-    assert picture[0].tolist() == [[value] * 3 for value in expected]
 
 
 class Visualizer:

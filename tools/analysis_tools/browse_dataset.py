@@ -15,11 +15,11 @@ from mmengine.utils import ProgressBar
 from torch import Tensor
 
 from mmjoint.apis.config import OptionsAction, building, load_config
-from mmjoint.engine.hooks.prediction_image_hook import to_picture
 from mmjoint.registry import DATASETS
 from mmjoint.structures import JointDataSample
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.errors import UserError
+from mmjoint.utils.pictures import to_picture
 from mmjoint.utils.random import SeededIndex, derive_seed
 from mmjoint.visualization import JointVisualizer
 from mmjoint.visualization.drawing import contact_sheet, write_image

@@ -9,26 +9,7 @@ from mmengine.hooks import Hook
 
 from mmjoint.registry import HOOKS
 from mmjoint.utils.io import atomic_write_bytes
-
-
-def to_picture(inputs: torch.Tensor) -> np.ndarray:
-    """Turn an input of the model's data preprocessor into a picture.
-
-    Args:
-        inputs: ``(C, H, W)`` or ``(C, D, H, W)``, C 1 or 3. uint8, and colours within 0..255, are
-            taken as they are; other ranges (normalised volumes) are stretched to 0..255.
-
-    Returns:
-        ``(H, W, 3)`` or ``(D, H, W, 3)`` uint8.
-    """
-    values = inputs.detach().cpu().float()
-    low, high = float(values.min()), float(values.max())
-    is_colour = inputs.shape[0] == 3
-    is_byte_range = inputs.dtype == torch.uint8 or (is_colour and low >= 0 and 1 < high <= 255)
-    if not is_byte_range:
-        values = (values - low) * (255 / max(high - low, 1e-12))
-    picture = values.round().clamp(0, 255).byte().movedim(0, -1).numpy()
-    return np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture[..., :3]
+from mmjoint.utils.pictures import to_picture
 
 
 @HOOKS.register_module()

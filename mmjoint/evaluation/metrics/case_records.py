@@ -13,6 +13,7 @@ from mmjoint.functional.surface import assd_from_distances, surface_distances
 from mmjoint.functional.uncertainty_scale import primary_measure, uncertainty_upper_bound
 from mmjoint.registry import METRICS
 from mmjoint.utils.case_archive import CaseArchive, write_case_archive
+from mmjoint.utils.pictures import to_picture
 
 from .case_parts import (
     case_order,
@@ -96,8 +97,9 @@ class CaseRecords(BaseMetric):
         """Append one item per sample: its record, its tables, its pictures.
 
         Args:
-            data_batch: ``inputs`` are the images as the network gets them, RGB in [0, 255],
-                ``(C, H, W)`` or ``(C, D, H, W)`` each; they become the pictures.
+            data_batch: ``inputs`` are the images as the network gets them, ``(C, H, W)`` or
+                ``(C, D, H, W)`` each; they become the pictures (see
+                :func:`mmjoint.utils.pictures.to_picture`).
             data_samples: Samples as dicts.
         """
         inputs = data_batch.get('inputs') if isinstance(data_batch, dict) else None
@@ -262,8 +264,7 @@ class CaseRecords(BaseMetric):
     ) -> dict[str, bytes]:
         planes: dict[str, np.ndarray] = {}
         if image is not None:
-            pixels = np.moveaxis(to_numpy(image).astype(np.float32), 0, -1)
-            planes['image'] = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+            planes['image'] = to_picture(image)
         for kind, labels in (('gt', gt), ('pred', pred)):
             if labels is not None:
                 planes[kind] = labels.astype(np.uint8)
