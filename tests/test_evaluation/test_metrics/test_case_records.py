@@ -184,13 +184,14 @@ def test_volume_keeps_its_fullest_slice(tmp_path):
     gt[1] = 1
     gt[2, :2] = 2
     image = torch.zeros(1, 3, 8, 8)
-    image[:, 1] = 77
+    image[:, 1] = 0.3
+    image[:, 2] = 1.0  # stretched over the whole volume, not over the slice
     sample = make_sample()
     sample.gt_sem_seg = VolumeData(data=torch.as_tensor(gt)[None])
     sample.pred_sem_seg = VolumeData(data=torch.as_tensor(gt)[None])
     archive = run(tmp_path, [sample], [image])
     grey = cv2.imdecode(np.frombuffer(archive.pictures[0]['image'], np.uint8), -1)
-    assert grey.shape == (8, 8) and abs(int(grey[4, 4]) - 77) <= 2
+    assert grey.shape == (8, 8) and abs(int(grey[4, 4]) - 0.3 * 255) <= 2
     assert archive.cases[0]['dice'] == {'rim': 1.0, 'cup': 1.0}
 
 
