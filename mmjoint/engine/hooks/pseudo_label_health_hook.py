@@ -21,12 +21,14 @@ _STATE = 'pseudo_label_health'
 _LABELLED = 'labelled'
 _MEASURES = ('coverage', 'confidence', 'agreement')
 
-# Beyond chance, on a scale where 0 is chance and 1 perfect. A branch below the first is noise if
-# another is above the second; it has recovered above twice the first.
-_NOISE = 0.1
-_CLEAR = 0.3
+# On a scale where 0 is chance and 1 perfect: a branch is noise if it is below this share of another
+# one that is itself above the second number. Classes that nobody knows yet lower both alike.
+_NOISE = 0.2
+_CLEAR = 0.1
 # A class of the labels has vanished below this share of what it has in the labels.
 _VANISHED = 0.02
+# What was warned of is over when it is above its limit by this factor; no warning of every wobble.
+_RECOVERED = 1.5
 
 
 @HOOKS.register_module()
@@ -50,9 +52,9 @@ class PseudoLabelHealthHook(Hook):
 
     Two kinds of warning, once each time it happens:
 
-    - a branch gives noise: on held-out labels it is no better than a label drawn at random with its
-      class frequencies, or on unlabelled images it agrees with the pseudo-label by chance only,
-      while another branch is clearly better;
+    - a branch gives noise: on held-out labels it is hardly better than a label drawn at random with
+      its class frequencies, or on unlabelled images it agrees with the pseudo-label hardly more
+      than by chance, and another branch is at least five times further from chance;
     - a class that is in the labels has vanished from the pseudo-labels.
 
     Args:
@@ -241,35 +243,26 @@ class PseudoLabelHealthHook(Hook):
         kappa = dict(zip(branches[:-1], kappa.tolist(), strict=False))
         since = f'over the last {len(entries)} comparisons'
         for branch in branches:
-            others = [name for name in branches if name != branch]
-            best = max(others, key=lambda name: _number(skill[name]), default=None)
-            if best is None:
-                continue
-            low = self._limit(f'dice.{branch}', _NOISE)
-            if skill[branch] < low and skill[best] > _CLEAR:
-                text = (
-                    f'pseudo-labels: {branch} gives noise: {since} its Dice on held-out labels is '
-                    f'{skill[branch]:.2f} of the way from chance to 1, that of {best} '
-                    f'{skill[best]:.2f}; see docs/pseudo_labels.md'
-                )
-                self._event(runner, f'dice.{branch}', text)
-            else:
-                self._event(runner, f'dice.{branch}', None)
-            good = [
-                name
-                for name in kappa
-                if name != branch and kappa[name] > _CLEAR and skill[name] > _CLEAR
-            ]
-            low = self._limit(f'agreement.{branch}', _NOISE)
-            if branch in kappa and kappa[branch] < low and good:
-                text = (
-                    f'pseudo-labels: {branch} gives noise on unlabelled images: {since} it agreed '
-                    f'with the pseudo-labels {kappa[branch]:.2f} beyond chance, {good[0]} '
-                    f'{kappa[good[0]]:.2f}; see docs/pseudo_labels.md'
-                )
-                self._event(runner, f'agreement.{branch}', text)
-            else:
-                self._event(runner, f'agreement.{branch}', None)
+            for kind, scores, what in (
+                ('dice', skill, 'gives noise: {} its Dice on held-out labels'),
+                ('agreement', kappa, 'gives noise on unlabelled images: {} its agreement'),
+            ):
+                text = None
+                # NaN passes neither.
+                clear = {
+                    name: value
+                    for name, value in scores.items()
+                    if name != branch and value > _CLEAR and skill[name] > _CLEAR
+                }
+                if clear and branch in scores:
+                    best = max(clear, key=clear.get)
+                    if scores[branch] < self._limit(f'{kind}.{branch}', _NOISE * clear[best]):
+                        text = (
+                            f'pseudo-labels: {branch} {what.format(since)} was '
+                            f'{scores[branch]:.2f} of the way from chance to 1, that of {best} '
+                            f'{clear[best]:.2f}; see docs/pseudo_labels.md'
+                        )
+                self._event(runner, f'{kind}.{branch}', text)
         in_labels = counts[0, 2] / counts[0, 2].sum()
         for number, (expected, found) in enumerate(zip(in_labels, coverage[-1], strict=True)):
             key = f'vanished.{number}'
@@ -283,8 +276,8 @@ class PseudoLabelHealthHook(Hook):
             self._event(runner, key, text)
 
     def _limit(self, key: str, limit: float) -> float:
-        """Twice the limit while it was passed, so that nobody is warned of every wobble."""
-        return 2 * limit if key in self._state['warned'] else limit
+        """More than the limit while it was passed."""
+        return _RECOVERED * limit if key in self._state['warned'] else limit
 
     def _event(self, runner: Any, key: str, text: str | None) -> None:
         """Warn of what was not there before; forget what is over."""
@@ -298,10 +291,6 @@ class PseudoLabelHealthHook(Hook):
 
 def _bare(runner: Any) -> nn.Module:
     return runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-
-def _number(value: float) -> float:
-    return value if value == value else -1.0
 
 
 def _sums(health: Mapping[str, Tensor]) -> Tensor:
