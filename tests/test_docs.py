@@ -9,7 +9,7 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmjoint.apis import calibrate, infer, launch, test, train
+from mmjoint.apis import calibrate, infer, launch, test, train, train_and_test
 from mmjoint.apis.checks import check_config
 from mmjoint.apis.config import load_config
 from mmjoint.apis.running import build_metrics
@@ -59,6 +59,7 @@ PARSERS = {
     'tools/infer.py': infer.parse_args,
     'tools/dist_train.sh': lambda words: launch_arguments('train', words[1], words[:1] + words[2:]),
     'tools/dist_test.sh': lambda words: launch_arguments('test', words[2], words[:2] + words[3:]),
+    'tools/train_and_test.sh': train_and_test.parse_args,
     'tools/slurm_train.sh': lambda words: train.parse_args(words[2:]),
     'tools/slurm_test.sh': lambda words: test.parse_args(words[2:]),
 }
