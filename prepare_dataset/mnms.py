@@ -230,7 +230,7 @@ def convert_subject(
                 flips=FLIPS,
                 crop=box,
                 shape=(1, *image.shape)[-3:],
-                alignment='centres' if two_d else 'corners',
+                alignment='starts' if two_d else 'corners',
                 frame=frame,
             )
             case_id = f'{subject.code}_sa_{frame}{ending}'

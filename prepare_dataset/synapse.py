@@ -198,7 +198,7 @@ def convert_case(
         flips=flips,
         crop=tuple((0, raw.image.shape[axis]) for axis in AXES),
         shape=tuple(shape),
-        alignment='centres',
+        alignment='starts',
     )
     return store_case(root, case_id, image, label, grid=grid, patient_id=case_id, domain='ct')
 

@@ -111,6 +111,8 @@ def _stretch(values: np.ndarray, axis: int, old: int, new: int, alignment: str) 
         return values
     if alignment == 'corners':
         places = np.arange(old) * ((new - 1) / max(old - 1, 1))
+    elif alignment == 'starts':
+        places = np.clip((np.arange(old) + 0.5) * (new / old), 0, new - 1)
     else:
         places = np.clip((np.arange(old) + 0.5) * (new / old) - 0.5, 0, new - 1)
     lower = np.minimum(places.astype(int), new - 1)

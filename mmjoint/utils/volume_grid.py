@@ -7,7 +7,7 @@ from typing import Any, Literal
 import nibabel
 import numpy as np
 
-Alignment = Literal['corners', 'centres']
+Alignment = Literal['corners', 'centres', 'starts']
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ class VolumeGrid:
             that slice as a 1 here.
         alignment: What resizing keeps in place: ``'corners'`` the centres of the first and of the
             last voxel (``scipy.ndimage.zoom``), ``'centres'`` the outer borders of the box
-            (``torch.nn.functional.interpolate``).
+            (``torch.nn.functional.interpolate``, linear), ``'starts'`` the border at index 0, where
+            prepared label i is raw label ``floor(i * old / new)`` (the same, nearest). Labels so
+            prepared lie up to half a voxel off their images, and so do the predictions of a model
+            that has learned from them.
         frame: Index along the fourth axis of the raw file, ``None`` without one.
     """
 
@@ -95,8 +98,10 @@ class VolumeGrid:
             raise ValueError(f'axes must be an order of 0, 1, 2, got {self.axes}')
         if np.shape(self.affine) != (4, 4):
             raise ValueError(f'affine must be a 4x4 matrix, got the shape {np.shape(self.affine)}')
-        if self.alignment not in ('corners', 'centres'):
-            raise ValueError(f"alignment must be 'corners' or 'centres', got {self.alignment!r}")
+        if self.alignment not in ('corners', 'centres', 'starts'):
+            raise ValueError(
+                f"alignment must be 'corners', 'centres' or 'starts', got {self.alignment!r}"
+            )
         for (start, stop), length in zip(self.crop, self.full_shape, strict=True):
             if not 0 <= start < stop <= length:
                 raise ValueError(f'crop {self.crop} must lie within the shape {self.full_shape}')
@@ -133,6 +138,9 @@ class VolumeGrid:
         places = np.arange(old)
         if self.alignment == 'corners':
             index = np.floor(places * ((new - 1) / max(old - 1, 1)) + 0.5)
+        elif self.alignment == 'starts':
+            # Of an axis that grew this is one of the voxels that took their label from here.
+            index = np.ceil((places + 0.5) * (new / old) - 0.5)
         else:
             index = np.floor((places + 0.5) * (new / old))
         return np.clip(index.astype(int), 0, new - 1)

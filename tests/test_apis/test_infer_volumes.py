@@ -32,12 +32,7 @@ def toy(folder, loader=None, *, name='toy', classes=CLASSES, **model):
     cfg = dict(
         default_scope='mmjoint',
         custom_imports=dict(imports=['tests.test_apis.volume_toy']),
-        model=dict(
-            type='LevelModel',
-            num_classes=len(classes),
-            data_preprocessor=dict(type='VolumeDataPreprocessor'),
-            **model,
-        ),
+        model=dict(type='LevelModel', num_classes=len(classes), **model),
         test_dataloader=dict(
             dataset=dict(
                 type='LADataset',
@@ -353,3 +348,28 @@ def test_suffixes_can_be_chosen(wrong, tmp_path):
     assert find_inputs(folder / 'mixed', suffixes=('.gz',)) == [folder / 'mixed/a.nii.gz']
     with pytest.raises(UserError, match=r'mixed/a\.nii\.gz: expected an image'):
         find_inputs(folder / 'mixed')
+
+
+def test_images_without_probabilities(tmp_path, capsys):
+    """A model of images whose windows give labels alone."""
+    labels = blobs(np.random.default_rng(0), (20, 24)).astype(np.uint8)
+    (tmp_path / 'in').mkdir()
+    Image.fromarray(labels * 127).save(tmp_path / 'in/p.png')
+    model = toy(
+        tmp_path,
+        num_axes=2,
+        data_preprocessor=dict(type='JointDataPreprocessor', mean=[0.0], std=[254.0]),
+        test_cfg=dict(mode='slide', roi_size=(16, 16), stride=(8, 8), bounded=True),
+    )
+    cfg = Config.fromfile(model[0])
+    cfg.infer_pipeline = [dict(type='LoadJointImage'), dict(type='PackJointInputs')]
+    cfg.dump(model[0])
+    files = run(tmp_path / 'in', tmp_path / 'out', model, '--overlay', '--mask-values', *'012')
+    assert {'p_OUT.png', 'p_overlay.png', 'p_mask_pred.png'} <= files
+    assert np.array_equal(np.asarray(Image.open(tmp_path / 'out/p_OUT.png')), labels)
+    (row,) = table(tmp_path / 'out')
+    assert int(row['area_muscle']) == (labels == 2).sum() and 'mean_confidence' not in row
+    assert row['predictive_entropy_mean'] != ''
+    for option in ('--save-maps', '--save-mean-std', '--save-samples'):
+        (line,) = fail(tmp_path / 'in', tmp_path / 'no', model, option, capsys=capsys)
+        assert re.search(f'{option}: expected probabilities of all classes', line)

@@ -16,6 +16,7 @@ class LevelModel(BaseJointModel):
     """
 
     def __init__(self, num_classes, num_axes=3, echo=False, seg=True, **options):
+        options.setdefault('data_preprocessor', dict(type='VolumeDataPreprocessor'))
         super().__init__(**options)
         self.conv = (nn.Conv3d if num_axes == 3 else nn.Conv2d)(1, num_classes, 1)
         self.echo, self.seg = echo, seg

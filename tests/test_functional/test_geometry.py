@@ -6,6 +6,8 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK
+import torch
+import torch.nn.functional as F
 from scipy import ndimage
 
 from mmjoint.functional.geometry import file_grid, restore_labels, restore_map
@@ -32,7 +34,7 @@ def random_grid(rng, *, resized=False):
         flips=FLIPS[rng.integers(8)],
         crop=tuple(crop),
         shape=tuple(rng.integers(2, 13, 3).tolist()) if resized else size,
-        alignment=('corners', 'centres')[rng.integers(2)],
+        alignment=('corners', 'centres', 'starts')[rng.integers(3)],
     )
 
 
@@ -96,6 +98,8 @@ def test_resized_labels_come_back_up_to_nearest_voxels(seed):
         for at, old, new in zip(place, grid.crop_shape, grid.shape, strict=True):
             if grid.alignment == 'corners':
                 position = at * (new - 1) / (old - 1)
+            elif grid.alignment == 'starts':
+                position = (at + 0.5) * new / old - 1e-6  # halves go down
             else:
                 position = (at + 0.5) * new / old - 0.5
             near = {
@@ -121,6 +125,19 @@ def test_enlarged_labels_come_back_exactly(factor):
 
 
 @pytest.mark.parametrize('seed', range(10))
+def test_labels_that_torch_enlarged_come_back_exactly(seed):
+    """By any factors: its nearest rule starts at the border of index 0."""
+    rng = np.random.default_rng(seed)
+    grid = random_grid(rng)
+    larger = tuple(int(rng.integers(length, 3 * length)) for length in grid.crop_shape)
+    grid = dataclasses.replace(grid, shape=larger, alignment='starts')
+    raw = rng.integers(1, 14, grid.raw_shape).astype(np.uint8)
+    cut = torch.from_numpy(prepared(raw, grid).copy())[None, None]
+    large = F.interpolate(cut.float(), larger, mode='nearest')[0, 0].byte().numpy()
+    assert np.array_equal(restore_labels(large, grid), np.where(inside(grid), raw, 0))
+
+
+@pytest.mark.parametrize('seed', range(10))
 def test_resized_maps_are_interpolated_linearly(seed):
     rng = np.random.default_rng(seed)
     grid = random_grid(rng, resized=True)
@@ -129,6 +146,8 @@ def test_resized_maps_are_interpolated_linearly(seed):
     for old, new in zip(grid.crop_shape, grid.shape, strict=True):
         if grid.alignment == 'corners':
             ends.append(np.linspace(0, new - 1, old))
+        elif grid.alignment == 'starts':
+            ends.append(np.arange(old) if old == new else (np.arange(old) + 0.5) * new / old)
         else:
             ends.append((np.arange(old) + 0.5) * new / old - 0.5)
     places = np.meshgrid(*ends, indexing='ij')

@@ -116,7 +116,7 @@ def test_json_and_back():
     [
         (dict(axes=[0, 0, 1]), 'axes must be an order of 0, 1, 2'),
         (dict(affine=[[1, 0], [0, 1]]), 'affine must be a 4x4 matrix'),
-        (dict(alignment='edges'), "alignment must be 'corners' or 'centres'"),
+        (dict(alignment='edges'), "alignment must be 'corners', 'centres' or 'starts'"),
         (dict(crop=[[0, 8], [0, 5], [0, 6]]), 'must lie within the shape'),
         (dict(crop=[[2, 2], [0, 5], [0, 6]]), 'must lie within the shape'),
         (dict(shape=[0, 5, 3]), 'three positive lengths'),

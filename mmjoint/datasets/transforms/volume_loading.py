@@ -53,8 +53,9 @@ class LoadVolume(BaseTransform):
         axes: Order of axes: ``'file'`` as stored, ``'reversed'`` Z first, ``'body'`` Z, Y, X
             towards head, back and left.
         size: Resize to these three lengths, before the intensities are scaled.
-        resizing: ``'linear'`` as Synapse is prepared (torch, borders kept), or ``'nearest'`` as
-            MMWHS and M&Ms are (``scipy.ndimage.zoom``, centres of the corners kept).
+        resizing: ``'linear'`` as images of Synapse are prepared (torch; predictions are brought
+            back as its labels were resized), or ``'nearest'`` as MMWHS and M&Ms are
+            (``scipy.ndimage.zoom``).
         central: Of these axes, after reordering, only the middle two thirds are kept, before
             resizing, as in M&Ms.
         key: Name of the array in an HDF5 file.
@@ -143,7 +144,8 @@ class LoadVolume(BaseTransform):
         if self.size is not None:
             _check_finite(path, array)  # resizing could skip or spread what is not finite
             array = _RESIZE[self.resizing](array, self.size)
-            alignment = 'centres' if self.resizing == 'linear' else 'corners'
+            # What is brought back are labels, which Synapse resizes by torch's nearest rule.
+            alignment = 'starts' if self.resizing == 'linear' else 'corners'
             grid = replace(grid, shape=self.size, alignment=alignment)
         return array, grid
 
