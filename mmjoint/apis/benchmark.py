@@ -3,7 +3,7 @@
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,20 +12,22 @@ import mmengine
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, get_priority
+from mmengine.utils import is_method_overridden
 from torch import nn
 
 import mmjoint
-from mmjoint.registry import MODELS
+from mmjoint.registry import HOOKS, MODELS
 from mmjoint.utils.errors import UserError
 
 from .checks import quiet_logging
 from .config import building
 from .measuring import PeakMemory, Stopwatch, device_name
-from .synthetic import synthetic_batch
+from .synthetic import source_counts, synthetic_batch
 from .uncertainty import build_estimator, choose_uq
 
 
@@ -37,7 +39,9 @@ class BenchmarkOptions:
         mode: ``train`` for loss, gradients and optimizer step, ``infer`` for predictions.
         synthetic: Space axes of made-up input (``(H, W)`` or ``(D, H, W)``); ``None`` takes the
             config's data.
-        batch_size: By default, that of the config's loader.
+        batch_size: Samples of a batch, of all sources together, which keep their shares; by
+            default, that of the config's loader.
+        workers: Processes that load the config's data; by default, those of the config's loader.
         iters: Number of measured iterations.
         warmup: Number of iterations before them, which are not measured.
         threads: Threads of torch on the CPU; by default as torch chooses.
@@ -53,6 +57,7 @@ class BenchmarkOptions:
     mode: Literal['train', 'infer'] = 'train'
     synthetic: Sequence[int] | None = None
     batch_size: int | None = None
+    workers: int | None = None
     iters: int = 10
     warmup: int = 2
     threads: int | None = None
@@ -68,14 +73,21 @@ class BenchmarkOptions:
 def run_benchmark(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
     """Measure a config's model.
 
+    The config's ``custom_hooks`` that act on the model at an iteration, such as an averaging of
+    weights, are part of it. Those that need more of a training than its model, optimizer and
+    iteration (they log or watch) are left out.
+
     Args:
         cfg: Whole config.
         options: What to measure.
 
     Returns:
         Plain values: ``seconds`` (median per phase and iteration: ``data`` with preprocessing and
-        transfer, ``forward``, and in training ``backward`` and ``optimizer``; a model with a
-        ``train_step`` of its own has ``step`` in place of the three), ``images_per_second``,
+        transfer, where workers load it the time waited for them; ``forward``, and in training
+        ``backward``, ``optimizer`` and ``hooks``, if there are any; a model with a ``train_step``
+        of its own has ``step`` in place of the first three), ``seconds_mean`` (to be preferred
+        where iterations differ in their work, as with random augmentation), ``cpu_seconds`` (mean
+        per iteration, of all threads of this process, without workers), ``images_per_second``,
         ``memory_mib`` and what was measured on what.
 
     Raises:
@@ -102,33 +114,47 @@ def _measure(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
         # The estimator takes its model as it predicts: in evaluation mode.
         model = build_estimator(uq, model.eval())
     step = _TrainStep(cfg, model, options) if training else _InferStep(model, options)
+    hooks = _Hooks(cfg, model, step.optim_wrapper) if training else None
     watch = Stopwatch(device)
     memory = PeakMemory(device)
-    shape: tuple[int, ...] = ()
+    data: dict[str, Any] = {}
+    cpu_start = 0.0
     for iteration in range(options.warmup + options.iters):
         if iteration == options.warmup:
             watch.seconds.clear()
-        start = time.perf_counter()
-        with watch.phase('data'):
-            data = model.data_preprocessor(next(batches), training)
-        shape = tuple(data['inputs'].shape)
-        step(data, watch)
-        watch.seconds.setdefault('total', []).append(time.perf_counter() - start)
+            cpu_start = time.process_time()
+        with watch.phase('total'):
+            with watch.phase('data'):
+                batch = next(batches)
+                data = model.data_preprocessor(batch, training)
+            if hooks:
+                hooks.before(iteration, batch, watch)
+            step(data, watch)
+            if hooks:
+                hooks.after(iteration, batch, watch)
+    cpu_seconds = (time.process_time() - cpu_start) / options.iters
     seconds = {name: statistics.median(values) for name, values in watch.seconds.items()}
+    shapes = _shapes(data['inputs'])
+    num_images = sum(shape[0] for shape in shapes.values())
     return dict(
         config=str(cfg.filename) if cfg.filename else None,
         mode=options.mode,
         uq=uq,
         input='synthetic' if options.synthetic else 'data',
-        input_shape=list(shape),
+        input_shape=shapes if len(shapes) > 1 else next(iter(shapes.values())),
+        workers=0 if options.synthetic else _loader_cfg(cfg, options).get('num_workers', 0),
         iters=options.iters,
         warmup=options.warmup,
         seconds=seconds,
+        seconds_mean={name: statistics.mean(values) for name, values in watch.seconds.items()},
         seconds_min=min(watch.seconds['total']),
         seconds_max=max(watch.seconds['total']),
-        images_per_second=shape[0] / seconds['total'],
+        cpu_seconds=cpu_seconds,
+        images_per_second=num_images / seconds['total'],
         memory_mib=memory.read(),
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        hooks=hooks.names if hooks else [],
+        hooks_left_out=hooks.left_out if hooks else [],
         amp=options.amp,
         progress=options.progress,
         threads=torch.get_num_threads(),
@@ -184,19 +210,41 @@ def set_train_progress(model: nn.Module, progress: float) -> None:
             module.set_train_progress(progress)
 
 
+def _shapes(inputs: torch.Tensor | Mapping[str, torch.Tensor]) -> dict[str, list[int]]:
+    """Shape of the inputs of each branch; of a model without branches, under the empty name."""
+    batches = inputs if isinstance(inputs, Mapping) else {'': inputs}
+    return {name: list(batch.shape) for name, batch in batches.items()}
+
+
+def _loader_cfg(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
+    """The loader's config with the options' changes; empty where the config has none."""
+    training = options.mode == 'train'
+    loader = dict(cfg.get('train_dataloader' if training else 'test_dataloader') or {})
+    if options.batch_size is not None and loader:
+        counts = source_counts(loader, options.batch_size)
+        loader['batch_size'] = options.batch_size
+        if counts is not None:
+            loader['sampler'] = {**loader['sampler'], 'counts': counts}
+    if options.workers is not None and loader:
+        loader['num_workers'] = options.workers
+        loader['persistent_workers'] = options.workers > 0
+        if not options.workers:
+            loader.pop('prefetch_factor', None)
+    return loader
+
+
 def _batches(cfg: Config, options: BenchmarkOptions) -> Iterator[dict]:
-    key = 'train_dataloader' if options.mode == 'train' else 'test_dataloader'
-    loader = cfg.get(key)
+    training = options.mode == 'train'
+    loader = _loader_cfg(cfg, options)
     if options.synthetic is not None:
-        size = options.batch_size or (loader or {}).get('batch_size', 1)
-        batch = synthetic_batch(cfg, options.synthetic, size, options.seed)
+        size = options.batch_size or loader.get('batch_size', 1)
+        batch = synthetic_batch(cfg, options.synthetic, size, options.seed, training=training)
         for sample in batch['data_samples'] if options.ori_shape else ():
             sample.set_metainfo(dict(ori_shape=tuple(options.ori_shape)))
         return _repeat(batch)
     if not loader:
+        key = 'train_dataloader' if training else 'test_dataloader'
         raise UserError(f'{cfg.filename}: expected the key {key}, found none; pass --synthetic H W')
-    if options.batch_size is not None:
-        loader = {**loader, 'batch_size': options.batch_size}
     return _cycle(Runner.build_dataloader(loader, seed=options.seed))
 
 
@@ -204,13 +252,90 @@ def _repeat(batch: dict) -> Iterator[dict]:
     while True:
         # Predictions are written into the samples, so each iteration gets fresh ones.
         yield dict(
-            inputs=list(batch['inputs']), data_samples=[s.clone() for s in batch['data_samples']]
+            inputs=_fresh(batch['inputs'], lambda image: image),
+            data_samples=_fresh(batch['data_samples'], lambda sample: sample.clone()),
         )
+
+
+def _fresh(items: Any, copy: Callable[[Any], Any]) -> Any:
+    if isinstance(items, Mapping):
+        return {branch: _fresh(values, copy) for branch, values in items.items()}
+    return [None if item is None else copy(item) for item in items]
 
 
 def _cycle(loader: Any) -> Iterator[dict]:
     while True:
         yield from loader
+
+
+class _NeedsRunnerError(Exception):
+    """A hook asked for a part of the runner that is not here."""
+
+
+class _RunnerStandIn:
+    """What hooks see of a runner: the model, its optimizer and the iteration."""
+
+    def __init__(self, model: BaseModel, optim_wrapper: Any) -> None:
+        self.model = model
+        self.optim_wrapper = optim_wrapper
+        self.iter = 0
+        self.epoch = 0
+
+    def __getattr__(self, name: str) -> Any:
+        raise _NeedsRunnerError(name)
+
+
+class _Hooks:
+    """The config's own hooks that act at every iteration."""
+
+    def __init__(self, cfg: Config, model: BaseModel, optim_wrapper: Any) -> None:
+        self.runner = _RunnerStandIn(model, optim_wrapper)
+        self.left_out: list[str] = []
+        moments = ('before_train_iter', 'after_train_iter')
+        with building(cfg):
+            built = [_build_hook(hook) for hook in cfg.get('custom_hooks') or ()]
+        hooks = [
+            hook for hook in built if any(is_method_overridden(m, Hook, hook) for m in moments)
+        ]
+        self.hooks = sorted(hooks, key=lambda hook: get_priority(hook.priority))
+        self._call('before_train')
+
+    @property
+    def names(self) -> list[str]:
+        """Those that are measured."""
+        return [type(hook).__name__ for hook in self.hooks]
+
+    def before(self, iteration: int, batch: Any, watch: Stopwatch) -> None:
+        """Call them before an iteration."""
+        self.runner.iter = iteration
+        if self.hooks:
+            with watch.phase('hooks'):
+                self._call('before_train_iter', batch_idx=iteration, data_batch=batch)
+
+    def after(self, iteration: int, batch: Any, watch: Stopwatch) -> None:
+        """Call them after an iteration."""
+        if self.hooks:
+            with watch.phase('hooks', more=True):
+                self._call('after_train_iter', batch_idx=iteration, data_batch=batch, outputs=None)
+
+    def _call(self, moment: str, **arguments: Any) -> None:
+        for hook in list(self.hooks):
+            try:
+                getattr(hook, moment)(self.runner, **arguments)
+            except _NeedsRunnerError:
+                self.hooks.remove(hook)
+                self.left_out.append(type(hook).__name__)
+
+
+def _build_hook(cfg: Hook | dict) -> Hook:
+    if isinstance(cfg, Hook):
+        return cfg
+    cfg = dict(cfg)
+    priority = cfg.pop('priority', None)
+    hook = HOOKS.build(cfg)
+    if priority is not None:
+        hook.priority = priority
+    return hook
 
 
 class _TrainStep:
@@ -274,6 +399,10 @@ def _check(options: BenchmarkOptions) -> None:
         value = getattr(options, name)
         if value is not None and value < 1:
             raise UserError(f'--{name.replace("_", "-")}: expected a number >= 1, found {value}')
+    if options.workers is not None and options.workers < 0:
+        raise UserError(f'--workers: expected a number >= 0, found {options.workers}')
+    if options.workers and options.synthetic:
+        raise UserError("--workers: load the config's data; leave out --synthetic")
     if options.warmup < 0:
         raise UserError(f'--warmup: expected a number >= 0, found {options.warmup}')
     if not 0 <= options.progress <= 1:

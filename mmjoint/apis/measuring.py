@@ -25,13 +25,22 @@ class Stopwatch:
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Measure the block under ``name``."""
+    def phase(self, name: str, *, more: bool = False) -> Iterator[None]:
+        """Measure the block under ``name``.
+
+        Args:
+            name: Of the phase.
+            more: Whether the block belongs to the last one of this name and adds to its seconds.
+        """
         self._wait()
         start = time.perf_counter()
         yield
         self._wait()
-        self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        if more:
+            self.seconds[name][-1] += seconds
+        else:
+            self.seconds.setdefault(name, []).append(seconds)
 
     def _wait(self) -> None:
         if self.device.type == 'cuda':

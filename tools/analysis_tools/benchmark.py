@@ -25,7 +25,12 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         metavar='N',
         help="made-up input of H W (or D H W) instead of the config's data",
     )
-    parser.add_argument('--batch-size', type=int, help="instead of the config's")
+    parser.add_argument(
+        '--batch-size', type=int, help="of all sources together, instead of the config's"
+    )
+    parser.add_argument(
+        '--workers', type=int, help="processes that load the data, instead of the config's"
+    )
     parser.add_argument('--iters', type=int, default=10, help='measured iterations')
     parser.add_argument('--warmup', type=int, default=2, help='iterations before them')
     parser.add_argument('--threads', type=int, help='CPU threads of torch')

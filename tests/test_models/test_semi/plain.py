@@ -1,29 +1,31 @@
 """A&D without any saving: every formula as the original computes it, step by step."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from mmjoint.functional.pseudo_label import FusedLabels
 from mmjoint.models.semi import AggregateDecouple
+from mmjoint.structures import stack_seg_maps
 
 
 def plain_average(theta, xi, psi, keep):
-    """Tensor by tensor, each time from all state dicts anew."""
-    for name in dict(theta.named_parameters()):
-        old, first, second = (dict(head.state_dict()) for head in (theta, xi, psi))
-        mean = (first[name] + second[name]) / 2
-        new = keep * old[name] + (1 - keep) * mean
-        theta.state_dict()[name].copy_(new)
+    """Tensor by tensor, each time with state dicts made anew."""
+    for name, parameter in theta.named_parameters():
+        if name in xi.state_dict():
+            first, second = xi.state_dict()[name], psi.state_dict()[name]
+            parameter.data = keep * parameter.data + (1 - keep) * (first + second) / 2
 
 
-def one_hot(target, num_classes):
-    return F.one_hot(target, num_classes).movedim(-1, 1)
+def one_hot(target, num_classes, dtype=torch.float32):
+    maps = torch.zeros(len(target), num_classes, *target.shape[1:], dtype=dtype)
+    return maps.to(target.device).scatter_(1, target.unsqueeze(1), 1)
 
 
 def plain_dice(probs, target, smooth):
     """Per class, from all four counts."""
-    target = one_hot(target, probs.shape[1]).to(probs)
+    target = one_hot(target, probs.shape[1], probs.dtype)
     axes = (0, *range(2, probs.dim()))
     true_positive = (probs * target).sum(axes)
     false_positive = (probs * (1 - target)).sum(axes)
@@ -43,29 +45,30 @@ class PlainLoss(nn.Module):
 
 
 class PlainTracker(nn.Module):
-    """Class by class, from one-hot maps."""
+    """From one-hot maps."""
 
     def __init__(self, num_classes, num_iters=50):
         super().__init__()
         self.num_classes = num_classes
         self.momentum = (num_iters - 1) / num_iters
-        self.last = torch.full((num_classes,), 1e-8)
-        self.learn, self.unlearn = torch.zeros(num_classes), torch.zeros(num_classes)
-        self.undice = torch.ones(num_classes)
+        self.register_buffer('last', torch.full((num_classes,), 1e-8))
+        self.register_buffer('learn', torch.zeros(num_classes))
+        self.register_buffer('unlearn', torch.zeros(num_classes))
+        self.register_buffer('undice', torch.ones(num_classes))
 
     def forward(self, pred, target):
-        dice = plain_dice(one_hot(pred, self.num_classes).float(), target, 1e-8)
-        keep = self.momentum
-        for c in range(self.num_classes):
-            change = dice[c] - self.last[c]
-            speed = change * torch.log(dice[c] / self.last[c])
-            rise, fall = (speed, 0.0) if change > 0 else (0.0, speed)
-            self.learn[c] = keep * self.learn[c] + (1 - keep) * rise
-            self.unlearn[c] = keep * self.unlearn[c] + (1 - keep) * fall
+        dice = plain_dice(one_hot(pred, self.num_classes), target, 1e-8)
+        change = dice - self.last
+        speed = change * torch.log(dice / self.last)
         self.last = dice
-        self.undice = keep * self.undice + (1 - keep) * (1 - dice)
+        self.learn = self._mean(self.learn, torch.where(change > 0, speed, 0.0))
+        self.unlearn = self._mean(self.unlearn, torch.where(change <= 0, speed, 0.0))
+        self.undice = self._mean(self.undice, 1 - dice)
         difficulty = torch.pow((self.unlearn + 1e-8) / (self.learn + 1e-8), 1 / 5)
         return self.num_classes * difficulty * self.undice
+
+    def _mean(self, old, new):
+        return self.momentum * old + (1 - self.momentum) * new
 
 
 def plain_smooth(maps):
@@ -77,45 +80,87 @@ def plain_smooth(maps):
     return (F.conv3d if axes == 3 else F.conv2d)(maps, kernel, padding=1, groups=num_classes)
 
 
+def spread(table, index, like):
+    """The value of a table at every voxel."""
+    value = torch.from_numpy(table).to(like.device)[index].float()
+    return value.expand(like.shape)
+
+
 class PlainAggregateDecouple(AggregateDecouple):
     """The same model; of a built fast one it takes the parts."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self._make_plain()
 
     @classmethod
     def of(cls, model):
         """Turn a model into its plain form."""
         model.__class__ = cls
-        model.loss_decode = PlainLoss()
-        if model.difficulty is not None:
-            model.difficulty = PlainTracker(model.num_classes)
+        model._make_plain()
         return model
+
+    def _make_plain(self):
+        self.loss_decode = PlainLoss()
+        if self.difficulty is not None:
+            self.difficulty = PlainTracker(self.num_classes)
 
     def average_decoders(self, keep):
         plain_average(self.decode_head, self.denoising_head, self.supervised_head, keep)
 
+    def loss_by_gt(self, inputs, data_samples):
+        target = stack_seg_maps(data_samples, shape=inputs.shape[2:], device=inputs.device)
+        xi_logits = self.denoise_labels(inputs, target)
+        psi_logits = self.segment(inputs, self.supervised_head)
+        losses = {'loss_denoise': self.loss_decode(xi_logits, target)}
+        weight = None
+        if self.difficulty is not None:
+            weight = self.difficulty(xi_logits.detach().argmax(1), target)
+            losses.update({f'class_weight.{c}': value for c, value in enumerate(weight)})
+        losses['loss_difficulty'] = self.loss_decode(psi_logits, target, weight)
+        return losses
+
+    def denoise_labels(self, image, target):
+        if self.diffusion is None:
+            return self.segment(image, self.denoising_head)
+        x_0 = one_hot(target, self.num_classes, image.dtype) * 2 - 1
+        t = self.random_source.times(len(image), self.diffusion.num_steps, image.device)
+        x_t = self.diffusion.add_noise(x_0, self.random_source.forward_noise(x_0), t)
+        return self.denoise(x_t, t, image)
+
+    def loss_by_pseudo(self, inputs):
+        """Without a look at how healthy the labels are."""
+        label = self.make_pseudo_labels(inputs).label
+        loss = self.loss_decode(self.segment(inputs, self.decode_head), label)
+        return {
+            'loss_pseudo': self.consistency_weight * loss,
+            'unweighted_pseudo': loss.detach(),
+            'consistency_weight': loss.new_tensor(self.consistency_weight),
+        }
+
     def sample_x0(self, image):
-        """Keep everything of every step, and compute what no one uses."""
-        diffusion = self.diffusion
-        level = torch.from_numpy(diffusion.visited_alphas_cumprod).to(image.device)
-        below = torch.cat([level.new_ones(1), level[:-1]])
+        """Keep everything of every step, and compute what no one uses, voxel by voxel."""
+        level = self.diffusion.visited_alphas_cumprod
+        below = np.append(1.0, level[:-1])
         betas = 1 - level / below
-        like = image.new_empty(len(image), self.num_classes, *image.shape[2:])
-        x_t, kept = self.random_source.start(like), []
+        x_t = image.new_empty(len(image), self.num_classes, *image.shape[2:])
+        x_t, kept = self.random_source.start(x_t), []
         for i in reversed(range(len(level))):
-            t = torch.full((len(image),), diffusion.timesteps[i], device=image.device)
+            t = torch.tensor([self.diffusion.timesteps[i]] * len(image), device=image.device)
             output = self.denoise(x_t, t, image)
             pred_x0 = output.clamp(-1, 1)
-            first = (betas[i] * below[i].sqrt() / (1 - level[i])).float()
-            second = ((1 - below[i]) * (1 - betas[i]).sqrt() / (1 - level[i])).float()
-            mean = first * pred_x0 + second * x_t
-            variance = torch.full_like(mean, float(betas[i]))
-            noise = ((1 / level[i]).sqrt().float() * x_t - pred_x0) / (
-                1 / level[i] - 1
-            ).sqrt().float()
-            alpha = below[i].float()
+            first = spread(betas * np.sqrt(below) / (1 - level), i, x_t)
+            second = spread((1 - below) * np.sqrt(1 - betas) / (1 - level), i, x_t)
+            first * pred_x0 + second * x_t  # mean of the posterior
+            noise = (spread(np.sqrt(1 / level), i, x_t) * x_t - pred_x0) / spread(
+                np.sqrt(1 / level - 1), i, x_t
+            )
+            here, next_ = spread(level, i, x_t), spread(below, i, x_t)
+            sigma = 0.0 * torch.sqrt((1 - next_) / (1 - here)) * torch.sqrt(1 - here / next_)
             drawn = torch.randn_like(x_t)
-            x_t = pred_x0 * alpha.sqrt() + (1 - alpha).sqrt() * noise + 0.0 * drawn
-            kept.append((pred_x0.cpu().clone(), output.cpu().clone(), mean, variance))
-            kept[-1] = kept[-1][:2]
+            mean = pred_x0 * torch.sqrt(next_) + torch.sqrt(1 - next_ - sigma**2) * noise
+            x_t = mean + float(i > 0) * sigma * drawn
+            kept.append((pred_x0.cpu(), output.cpu()))
         return pred_x0
 
     @torch.no_grad()
