@@ -1,6 +1,6 @@
 # 301 epochs of SGD. The learning rate of epoch e >= 1 is 0.01 (1 - (e - 1) / 300)^0.9: it falls one
 # epoch late and is not 0 in the last one.
-train_cfg = dict(by_epoch=True, max_epochs=301)
+train_cfg = dict(type='JointEpochBasedTrainLoop', max_epochs=301)
 val_cfg = dict()
 test_cfg = dict()
 optim_wrapper = dict(
