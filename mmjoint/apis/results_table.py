@@ -33,8 +33,8 @@ def over_seeds(results: Sequence[Mapping[str, float | None]]) -> dict[str, dict[
 def markdown_tables(results: Results) -> str:
     """Lay results out in tables: one for each set of classes, then the single values.
 
-    Keys are read as ``measure`` or ``measure.class``; ``mean_<measure>``, ``m<measure>`` or the
-    measure itself, where there is such a key, is the mean of a row of classes.
+    Keys are read as ``measure`` or ``measure.class``; ``mean_<measure>``, ``m<measure>``,
+    ``cw<measure>`` or the measure itself, where there is such a key, is the mean of the classes.
 
     Args:
         results: Values, or mean and std over several trainings, by key.
@@ -50,32 +50,38 @@ def markdown_tables(results: Results) -> str:
     told: set[str] = set()
     tables = []
     for columns, measures in by_columns.items():
+        means = [_mean_key(measure, results) for measure in measures]
+        told.update(mean for mean in means if mean is not None)
         lines = []
-        for measure in measures:
-            mean = _mean_key(measure, results)
-            told.add(mean)
-            keys = [mean, *(f'{measure}.{column}' for column in columns)]
-            lines.append([measure, *(_cell(results[k]) if k in results else '' for k in keys)])
-        tables.append(_table(['measure', 'mean', *columns], lines))
-    single = [[key, _cell(results[key])] for key in results if '.' not in key and key not in told]
+        for measure, mean in zip(measures, means, strict=True):
+            cells = [_cell(f'{measure}.{column}', results) for column in columns]
+            # Columns that are no classes (measures of uncertainty) have no mean.
+            if any(means):
+                cells.insert(0, '' if mean is None else _cell(mean, results))
+            lines.append([measure, *cells])
+        tables.append(_table(['measure', *['mean'] * any(means), *columns], lines))
+    single = [[key, _cell(key, results)] for key in results if '.' not in key and key not in told]
     if single:
         tables.append(_table(['measure', 'value'], single))
     return '\n'.join(tables)
 
 
-def _mean_key(measure: str, results: Results) -> str:
+def _mean_key(measure: str, results: Results) -> str | None:
     prefix, slash, name = measure.rpartition('/')
-    start = prefix + slash
-    short = f'm{name.removeprefix("dataset_")}'
-    return next((k for k in (f'{start}mean_{name}', start + short) if k in results), measure)
+    names = (f'mean_{name}', f'm{name.removeprefix("dataset_")}', f'cw{name}', name)
+    return next((f'{prefix}{slash}{n}' for n in names if f'{prefix}{slash}{n}' in results), None)
 
 
-def _cell(value: float | None | Spread) -> str:
+def _cell(key: str, results: Results) -> str:
+    value = results[key]
     if isinstance(value, Mapping):
         if value['mean'] is None:
             return 'not defined'
         return f'{value["mean"]:.4f} ± {value["std"]:.4f}'
-    return 'not defined' if value is None else f'{value:.4f}'
+    if value is None:
+        return 'not defined'
+    is_count = key.rpartition('/')[2].startswith('num_')
+    return f'{value:g}' if is_count else f'{value:.4f}'
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -245,6 +245,12 @@ def test_tables_have_classes_across_and_the_mean_beside_them():
             'seg/mDice': 0.4,
             'seg/dataset_Dice.b': 0.4,
             'seg/ECE': 0.1,
+            'seg/ECE.b': 0.3,
+            'seg/cwECE': 0.2,
+            'cls/F1': 0.6,
+            'cls/F1.sick': 0.7,
+            'seg/AURC.variance': 0.5,
+            'seg/num_cases.variance': 12.0,
             'cls/ACC': 1.0,
         }
     )
@@ -257,6 +263,16 @@ def test_tables_have_classes_across_and_the_mean_beside_them():
         '| measure | mean | b |\n'
         '| --- | --- | --- |\n'
         '| seg/dataset_Dice | 0.4000 | 0.4000 |\n'
+        '| seg/ECE | 0.2000 | 0.3000 |\n'
+        '\n'
+        '| measure | mean | sick |\n'
+        '| --- | --- | --- |\n'
+        '| cls/F1 | 0.6000 | 0.7000 |\n'
+        '\n'
+        '| measure | variance |\n'
+        '| --- | --- |\n'
+        '| seg/AURC | 0.5000 |\n'
+        '| seg/num_cases | 12 |\n'
         '\n'
         '| measure | value |\n'
         '| --- | --- |\n'
@@ -285,30 +301,36 @@ def wait_for(path, process):
 @pytest.mark.slow
 def test_the_script_goes_on_after_its_own_kill(tmp_path):
     """Killed in the second seed's training, with its processes; the first seed is kept."""
-    config = write_config(tmp_path, 'train_cfg = dict(max_epochs=60)\n')
-    whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-    words = [config, 2, '--seeds', 1, 2, '--deterministic', '--work-dir']
-    done = run_tool('train_and_test.sh', *words, whole)
-    assert done.returncode == 0, done.stderr
+    config = write_config(tmp_path, 'train_cfg = dict(max_epochs=40)\n')
+    work_dir = tmp_path / 'w'
+    words = [config, 2, '--seeds', 1, 2, '--work-dir', work_dir]
     process = subprocess.Popen(
-        ['bash', str(ROOT / 'tools/train_and_test.sh'), *map(str, words), str(parts)],
+        ['bash', str(ROOT / 'tools/train_and_test.sh'), *map(str, words)],
         env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHON': sys.executable},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(parts / 'seed_2' / 'epoch_3.pth', process)
+    wait_for(work_dir / 'seed_2' / 'epoch_2.pth', process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(1)  # its processes die with it
-    assert not (parts / 'seed_2' / 'epoch_60.pth').exists()
-    finished = (parts / 'seed_1' / 'epoch_60.pth').stat().st_mtime_ns
-    done = run_tool('train_and_test.sh', *words, parts)
+    last = [work_dir / f'seed_{seed}' / 'epoch_40.pth' for seed in (1, 2)]
+    assert not last[1].exists()
+    first = last[0].stat().st_mtime_ns
+    before = (work_dir / 'seed_1' / 'results.json').read_bytes()
+    done = run_tool('train_and_test.sh', *words)
     assert done.returncode == 0, done.stderr
-    assert 'seed 1: training is finished' in done.stdout
-    assert 'seed 2: going on with the training that was interrupted' in done.stdout
-    assert (parts / 'seed_1' / 'epoch_60.pth').stat().st_mtime_ns == finished
-    for name in ('results.json', 'results.md', 'seed_1/results.json', 'seed_2/results.json'):
-        assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
-    last = [load(folder / 'seed_2' / 'epoch_60.pth') for folder in (whole, parts)]
-    assert differences(*last) == []
+    said = [line for line in done.stdout.splitlines() if line.startswith('==')]
+    assert [line.rpartition('seed_')[0] for line in said[:4]] == [
+        f'== seed 1: training is finished: {work_dir}/',
+        f'== seed 1: {work_dir}/',
+        f'== seed 2: going on with the training that was interrupted, from {work_dir}/',
+        f'== seed 2: testing the best checkpoint, {work_dir}/',
+    ]
+    assert last[0].stat().st_mtime_ns == first
+    assert (work_dir / 'seed_1' / 'results.json').read_bytes() == before
+    assert train_forked(2, config, '--work-dir', tmp_path / 'whole', '--seed', 2) == [0, 0]
+    assert differences(load(last[1]), load(tmp_path / 'whole' / 'epoch_40.pth')) == []
+    each = [read(work_dir / f'seed_{seed}')['results']['best']['cls/ACC'] for seed in (1, 2)]
+    assert read(work_dir)['results']['best']['cls/ACC']['values'] == each
