@@ -43,8 +43,9 @@ class AggregateDecouple(SemiBaseModel):
     norms use and follow the statistics of these passes (in the end two thirds of the encoder's
     running statistics come from sampling).
 
-    The denoiser is trained as a classifier, with unbounded logits, but is sampled as if it gave x_0
-    in [-1, 1]: classes above 1 tie.
+    The denoiser is trained as a classifier, with unbounded logits, but by default it is sampled as
+    if it gave x_0 in [-1, 1]: classes above 1 tie, of which noise then chooses one.
+    ``sampled_x0='softmax'`` takes from its probabilities what the signed mask is on average.
 
     What is drawn comes from ``random_source``, in this order: times, forward noise; start, Gumbel
     noise. Replace it to inject other numbers.
@@ -64,6 +65,8 @@ class AggregateDecouple(SemiBaseModel):
             the passes that make pseudo-labels.
         gumbel: Whether Gumbel noise takes part in the denoiser's vote.
         temperature: Of the softmax of the denoiser's vote.
+        sampled_x0: What sampling takes for x_0: the denoiser's ``'logits'``, clipped, or
+            ``'softmax'``, twice its probabilities minus 1.
         unlabelled_weight: Final mu.
         num_epochs: Epochs of the whole training, in whose terms the ramp is told.
         ramp_up_epochs: Epochs until mu is final.
@@ -93,6 +96,7 @@ class AggregateDecouple(SemiBaseModel):
         update_bn_in_sampling: bool = True,
         gumbel: bool = True,
         temperature: float = 1.0,
+        sampled_x0: Literal['logits', 'softmax'] = 'logits',
         unlabelled_weight: float = 10.0,
         num_epochs: int = 301,
         ramp_up_epochs: int = 300,
@@ -112,6 +116,8 @@ class AggregateDecouple(SemiBaseModel):
         )
         if pseudo_mode not in ('train', 'eval'):
             raise ValueError(f"pseudo_mode must be 'train' or 'eval', got {pseudo_mode!r}")
+        if sampled_x0 not in ('logits', 'softmax'):
+            raise ValueError(f"sampled_x0 must be 'logits' or 'softmax', got {sampled_x0!r}")
         if temperature <= 0:
             raise ValueError(f'temperature must be > 0, got {temperature}')
         if (diffusion is None) != (denoising_stem is None):
@@ -120,6 +126,7 @@ class AggregateDecouple(SemiBaseModel):
         self.update_bn_in_sampling = update_bn_in_sampling
         self.gumbel = gumbel
         self.temperature = temperature
+        self.sampled_x0 = sampled_x0
         self.backbone: BaseModule = MODELS.build(backbone)
         time_channels = self.backbone.time_channels
         if (time_channels is None) != (diffusion is None):
@@ -222,12 +229,17 @@ class AggregateDecouple(SemiBaseModel):
         return fuse_pseudo_labels(pred_x0, psi_logits, noise, temperature=self.temperature)
 
     def sample_x0(self, image: Tensor) -> Tensor:
-        """Sample masks ``(B, C, *space)`` in [-1, 1] by xi; without diffusion, its logits."""
+        """Sample masks ``(B, C, *space)`` in [-1, 1] by xi; without diffusion, its only x_0."""
         if self.diffusion is None:
-            return full_precision(self.segment(image, self.denoising_head)).clamp(-1, 1)
+            return self._to_x0(self.segment(image, self.denoising_head)).clamp(-1, 1)
         like = image.new_empty(len(image), self.num_classes, *image.shape[2:])
         start = self.arrange(self.random_source.start(like))
-        return self.diffusion.sample(lambda x_t, t: self.denoise(x_t, t, image), start)
+        return self.diffusion.sample(lambda x_t, t: self._to_x0(self.denoise(x_t, t, image)), start)
+
+    def _to_x0(self, xi_logits: Tensor) -> Tensor:
+        """What sampling takes for x_0, before it is clipped."""
+        xi_logits = full_precision(xi_logits)
+        return xi_logits if self.sampled_x0 == 'logits' else xi_logits.softmax(1).mul(2).sub(1)
 
     @contextmanager
     def _pseudo_mode(self) -> Iterator[None]:

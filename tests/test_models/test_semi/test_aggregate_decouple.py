@@ -203,6 +203,25 @@ def test_vote_without_noise():
     torch.testing.assert_close(fused.denoiser_probs, expected.denoiser_probs)
 
 
+@pytest.mark.parametrize('diffused', [True, False])
+def test_sampling_probabilities(diffused):
+    """Sure of one class, sampling gives its signed mask; clipped logits tie where two exceed 1."""
+    logits = torch.tensor([9.0, 4.0, -20.0])
+
+    def sample(sampled_x0):
+        model = (make if diffused else no_diffusion)(sampled_x0=sampled_x0)
+        if diffused:
+            model.denoise = lambda x_t, t, image: logits.view(1, 3, 1, 1, 1).expand_as(x_t)
+        else:
+            model.segment = lambda image, head: logits.view(1, 3, 1, 1, 1)
+        return model.sample_x0(torch.zeros(1, 1, *SPACE[3]))[0, :, 0, 0, 0]
+
+    assert sample('logits').tolist() == [1, 1, -1]
+    expected = 2 * logits.softmax(0) - 1
+    torch.testing.assert_close(sample('softmax'), expected)
+    assert expected[0] > 0.98 and expected[1] < -0.98
+
+
 @axes
 def test_without_diffusion(num_axes):
     model = no_diffusion(num_axes)
@@ -339,6 +358,7 @@ def test_mistakes():
     for options, message in (
         (dict(pseudo_mode='test'), "'train' or 'eval', got 'test'"),
         (dict(temperature=0), 'temperature must be > 0'),
+        (dict(sampled_x0='mean'), "'logits' or 'softmax', got 'mean'"),
         (dict(unlabelled_weight=-1), 'expected unlabelled_weight >= 0'),
         (dict(difficulty=dict(num_classes=7)), 'difficulty.num_classes must be .* 3, got 7'),
         (dict(diffusion=None), 'both diffusion and denoising_stem, or neither'),
