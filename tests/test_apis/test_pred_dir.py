@@ -130,7 +130,9 @@ def test_two_processes_write_their_own_samples(atria, tmp_path):
         port = probe.getsockname()[1]
     context = multiprocessing.get_context('fork')
     words = [*words, '--pred-dir', str(tmp_path / 'out')]
-    processes = [context.Process(target=_test, args=(rank, port, words)) for rank in (0, 1)]
+    processes = [
+        context.Process(target=_test, args=(rank, port, words), daemon=True) for rank in (0, 1)
+    ]
     for process in processes:
         process.start()
     for process in processes:

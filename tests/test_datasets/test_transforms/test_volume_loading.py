@@ -129,6 +129,16 @@ def test_a_raw_file_is_resized_as_the_script_does(tmp_path):
     assert load(dict(img_path=save(tmp_path, small)))['img'].shape == (2, 3, 4, 1)
 
 
+@pytest.mark.parametrize('resizing', ['linear', 'nearest'])
+def test_resizing_hides_no_hole(tmp_path, resizing):
+    """The voxel is skipped by both ways of shrinking."""
+    raw = np.random.default_rng(0).random((9, 9, 9), np.float32)
+    raw[1, 1, 1] = np.nan
+    write_nifti(tmp_path / 'a.nii', raw, np.eye(4))
+    with pytest.raises(UserError, match=r'a\.nii: expected finite values, found NaN .* 1 of 729'):
+        LoadVolume(size=(3, 3, 3), resizing=resizing)(dict(img_path=str(tmp_path / 'a.nii')))
+
+
 def test_hdf5(tmp_path):
     with h5py.File(tmp_path / 'mri_norm2.h5', 'w') as stored:
         stored['image'] = np.arange(24.0).reshape(2, 3, 4)
