@@ -1,12 +1,11 @@
 # MMWHS from labelled MR to unlabelled CT; the other way is a matter of splits.
 # Made by: python prepare_dataset/mmwhs.py RAW data/mmwhs
-# Files with a header are brought to the prepared grid when they are read.
 _base_ = ['./strong-augmentation_3d.py']
 dataset_type = 'MMWHSDataset'
 data_root = 'data/mmwhs/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(144, 144, 144)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(128, 128, 128)),
     _base_.augmentation,
@@ -17,7 +16,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(144, 144, 144)),
+    dict(type='LoadVolume'),
     dict(type='RandomCropPatch', size=(128, 128, 128)),
     _base_.augmentation,
     dict(
@@ -28,7 +27,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(144, 144, 144)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(128, 128, 128)),
     _base_.augmentation,
@@ -36,14 +35,26 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(144, 144, 144)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(128, 128, 128)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(144, 144, 144)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
+    dict(type='PackJointInputs'),
+]
+# What `tools/infer.py` does with raw files: as the preparation, but for the crop by labels.
+infer_pipeline = [
+    dict(
+        type='LoadVolume',
+        clip=(0, None),
+        percentiles=(None, 98),
+        axes='body',
+        size=(144, 144, 144),
+        resizing='nearest',
+    ),
     dict(type='PackJointInputs'),
 ]
 

@@ -1,13 +1,12 @@
 # M&Ms volumes, vendor A unseen, a labelled share of 2 %. Other vendors are a matter of splits.
 # Made by: python prepare_dataset/mnms.py RAW data/mnms
-# Files with a header are brought to the prepared grid when they are read. Validation is on the
-# labelled volumes; the published code chose its checkpoints on the test set.
+# Validation is on the labelled volumes; the published code chose its checkpoints on the test set.
 _base_ = ['./strong-augmentation_3d.py']
 dataset_type = 'MnMsDataset'
 data_root = 'data/mnms/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(32, 144, 144)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(32, 128, 128)),
     _base_.augmentation,
@@ -18,7 +17,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(32, 144, 144)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='RandomCropPatch', size=(32, 128, 128)),
     _base_.augmentation,
     dict(
@@ -29,7 +28,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(32, 144, 144)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(32, 128, 128)),
     _base_.augmentation,
@@ -37,14 +36,28 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(32, 144, 144)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(32, 128, 128)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(32, 144, 144)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
+    dict(type='PackJointInputs'),
+]
+# What `tools/infer.py` does with raw files: as the preparation, but with all slices; of a cine each
+# frame.
+infer_pipeline = [
+    dict(
+        type='LoadVolume',
+        percentiles=(0.5, 99.5),
+        axes='reversed',
+        central=(1, 2),
+        size=(32, 144, 144),
+        resizing='nearest',
+        frames=True,
+    ),
     dict(type='PackJointInputs'),
 ]
 

@@ -1,12 +1,11 @@
 # Synapse: 20 training volumes with a labelled share of 20 %, 4 for validation, 6 for testing.
 # Made by: python prepare_dataset/synapse.py RAW data/synapse
-# Files with a header are brought to the prepared grid when they are read.
 _base_ = ['./strong-augmentation_3d.py']
 dataset_type = 'SynapseVolumeDataset'
 data_root = 'data/synapse/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(80, 160, 160)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(64, 128, 128)),
     _base_.augmentation,
@@ -17,7 +16,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(80, 160, 160)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='RandomCropPatch', size=(64, 128, 128)),
     _base_.augmentation,
     dict(
@@ -28,7 +27,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(80, 160, 160)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(64, 128, 128)),
     _base_.augmentation,
@@ -36,14 +35,19 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(80, 160, 160)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(64, 128, 128)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(80, 160, 160)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
+    dict(type='PackJointInputs'),
+]
+# What `tools/infer.py` does with raw files.
+infer_pipeline = [
+    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(80, 160, 160)),
     dict(type='PackJointInputs'),
 ]
 
