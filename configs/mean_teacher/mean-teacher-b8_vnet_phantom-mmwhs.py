@@ -9,10 +9,14 @@ model = dict(
     segmentor=dict(
         backbone=dict(base_channels=8), decode_head=dict(base_channels=8, num_classes=5)
     ),
+    momentum=0.05,
+    ramp_up_epochs=100,
     test_cfg=dict(mode='slide', roi_size=(32, 32, 32), overlap=0.5, window_batch=4, bounded=True),
 )
-train_cfg = dict(max_epochs=31)
-param_scheduler = [dict(type='PolyLR', power=0.9, begin=1, end=32, by_epoch=True)]
+# 200 iterations.
+train_cfg = dict(max_epochs=20, val_interval=4)
+optim_wrapper = dict(optimizer=dict(lr=3e-2))
+param_scheduler = [dict(type='PolyLR', power=0.9, begin=1, end=21, by_epoch=True)]
 default_hooks = dict(
-    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='seg/mean_Dice', rule='greater')
+    checkpoint=dict(interval=4, max_keep_ckpts=1, save_best='seg/mean_Dice', rule='greater')
 )

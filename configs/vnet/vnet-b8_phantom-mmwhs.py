@@ -12,13 +12,15 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=2,
-    sampler=dict(counts=(2,), num_batches=8),
+    sampler=dict(counts=(2,), num_batches=10),
     dataset=dict(
         datasets=dict(labelled=dict(pipeline=_base_.supervised_pipeline), unlabelled=None)
     ),
 )
-train_cfg = dict(max_epochs=31)
-param_scheduler = [dict(type='PolyLR', power=0.9, begin=1, end=32, by_epoch=True)]
+# 200 iterations.
+train_cfg = dict(max_epochs=20, val_interval=4)
+optim_wrapper = dict(optimizer=dict(lr=3e-2))
+param_scheduler = [dict(type='PolyLR', power=0.9, begin=1, end=21, by_epoch=True)]
 default_hooks = dict(
-    checkpoint=dict(interval=1, max_keep_ckpts=1, save_best='seg/mean_Dice', rule='greater')
+    checkpoint=dict(interval=4, max_keep_ckpts=1, save_best='seg/mean_Dice', rule='greater')
 )

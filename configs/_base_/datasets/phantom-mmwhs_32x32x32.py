@@ -4,7 +4,7 @@ dataset_type = 'MMWHSDataset'
 data_root = 'data/phantoms/mmwhs/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(48, 48, 48)),
+    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(32, 32, 32)),
     _base_.augmentation,
@@ -15,7 +15,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(48, 48, 48)),
+    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
     dict(type='RandomCropPatch', size=(32, 32, 32)),
     _base_.augmentation,
     dict(
@@ -26,7 +26,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(48, 48, 48)),
+    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(32, 32, 32)),
     _base_.augmentation,
@@ -34,13 +34,13 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(48, 48, 48)),
+    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(32, 32, 32)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(48, 48, 48)),
+    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='PackJointInputs'),
 ]
@@ -49,7 +49,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(type='MultiSourceSampler', counts=(2, 2)),
+    sampler=dict(type='MultiSourceSampler', counts=(2, 2), num_batches=10),
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(

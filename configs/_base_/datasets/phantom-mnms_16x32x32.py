@@ -1,10 +1,10 @@
-# Small made-up volumes in the manner of M&Ms, vendor A unseen.
+# Small made-up volumes in the manner of M&Ms, vendor C unseen.
 _base_ = ['./strong-augmentation_3d.py']
 dataset_type = 'MnMsDataset'
 data_root = 'data/phantoms/mnms/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 48, 48)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
@@ -15,7 +15,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 48, 48)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
     dict(
@@ -26,7 +26,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 48, 48)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
@@ -34,13 +34,13 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 48, 48)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(16, 32, 32)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 48, 48)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='PackJointInputs'),
 ]
@@ -49,20 +49,20 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(type='MultiSourceSampler', counts=(2, 2)),
+    sampler=dict(type='MultiSourceSampler', counts=(2, 2), num_batches=15),
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(
             labelled=dict(
                 type=dataset_type,
                 data_root=data_root,
-                split='train_toA_labeled_0.02',
+                split='train_toC_labeled_0.02',
                 pipeline=labelled_pipeline,
             ),
             unlabelled=dict(
                 type=dataset_type,
                 data_root=data_root,
-                split='train_toA_unlabeled_0.02',
+                split='train_toC_unlabeled_0.02',
                 labelled=False,
                 pipeline=unlabelled_pipeline,
             ),
@@ -77,7 +77,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        split='eval_toA_0.02',
+        split='eval_toC_0.02',
         test_mode=True,
         pipeline=val_pipeline,
     ),
@@ -90,7 +90,7 @@ test_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        split='test_toA_0.02',
+        split='test_toC_0.02',
         test_mode=True,
         pipeline=test_pipeline,
     ),
