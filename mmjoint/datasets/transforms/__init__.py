@@ -10,9 +10,12 @@ from .augmenting import (
 from .branching import MultiBranch
 from .cropping import CenterCropPatch, RandomCropPatch
 from .formatting import PackJointInputs
+from .grey import PillowGrey, ToUnitRange
 from .loading import LoadJointAnnotations, LoadJointImage
 from .monai_transform import MonaiTransform
 from .noise import GaussianNoise, SaltAndPepper
+from .randaugment import PillowRandAugment
+from .reflect_crop import RandomReflectCrop
 from .resizing import PillowResize
 from .tta_views import TTAViews
 from .volume_loading import LoadVolume, LoadVolumeAnnotations
@@ -27,15 +30,19 @@ __all__ = [
     'MonaiTransform',
     'MultiBranch',
     'PackJointInputs',
+    'PillowGrey',
+    'PillowRandAugment',
     'PillowResize',
     'RandomBlurPatch',
     'RandomBrightnessPatch',
     'RandomContrastPatch',
     'RandomCropPatch',
     'RandomGammaPatch',
+    'RandomReflectCrop',
     'RandomRotatePatch',
     'RandomScalePatch',
     'RandomSubset',
     'SaltAndPepper',
     'TTAViews',
+    'ToUnitRange',
 ]

@@ -76,5 +76,26 @@ def test_float_images_are_refused():
 
 def test_from_a_config():
     assert repr(TRANSFORMS.build(dict(type='PillowResize', size=[8, 9]))) == (
-        'PillowResize(size=(8, 9))'
+        "PillowResize(size=(8, 9), interpolation='bicubic')"
     )
+
+
+def test_bilinear_and_grey():
+    resized = PillowResize((20, 17), 'bilinear')(sample())
+    picture = Image.fromarray(IMAGE).resize((20, 17), Image.Resampling.BILINEAR)
+    assert np.array_equal(resized['img'], np.asarray(picture))
+    labels = Image.fromarray(MASK).resize((20, 17), Image.Resampling.NEAREST)
+    assert np.array_equal(resized['gt_seg_map'], np.asarray(labels))
+    for channel in range(3):
+        grey = PillowResize((20, 17), 'bilinear')(dict(img=IMAGE[..., channel : channel + 1]))
+        assert np.array_equal(grey['img'], resized['img'][..., channel : channel + 1])
+    # Antialiased: the kernel reaches 4 pixels to each side of the centre of the new one, at 2, with
+    # the weights 5, 7, 7, 5, 3, 1 (of 28). Two neighbours alone would give 100.
+    stripes = np.tile(np.array([0, 100, 100, 0], np.uint8), (4, 2))[..., None]
+    shrunk = PillowResize((2, 4), 'bilinear')(dict(img=stripes))['img']
+    assert shrunk[:, 0, 0].tolist() == [round(100 * (7 + 7 + 1) / 28)] * 4
+
+
+def test_an_unknown_filter():
+    with pytest.raises(UserError, match=r'one of bicubic, bilinear, nearest, found .linear.'):
+        PillowResize((8, 8), 'linear')
