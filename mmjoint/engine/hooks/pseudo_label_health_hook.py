@@ -229,7 +229,9 @@ class PseudoLabelHealthHook(Hook):
         rows += [('share in labels', shares)]
         rows += [(f'share in {b}', row[0]) for b, row in zip(branches, seen, strict=True)]
         names = [self._name(number) for number in range(dice.shape[1])]
-        runner.logger.info(f'Pseudo-labels (Dice on held-out labels):\n{_table(names, rows)}')
+        runner.logger.info(
+            f'Pseudo-labels, Dice on held-out labels and shares:\n{_table(names, rows)}'
+        )
 
     # Warning ---------------------------------------------------------------------------------
 
