@@ -1,12 +1,17 @@
-# Small made-up volumes in the manner of LA.
+# Small made-up volumes in the manner of Synapse, 4 of 40 labelled:
+#     python prepare_dataset/make_phantoms.py synapse data/phantoms/raw/synapse --num-cases 60 \
+#         --size 96
+#     python prepare_dataset/synapse.py data/phantoms/raw/synapse data/phantoms/synapse \
+#         --shape 20 48 48 --ratios 0.1
+# An epoch has 10 batches.
 _base_ = ['./strong-augmentation_3d.py']
-dataset_type = 'LADataset'
-data_root = 'data/phantoms/la/'
+dataset_type = 'SynapseVolumeDataset'
+data_root = 'data/phantoms/synapse/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume'),
+    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
     dict(type='LoadVolumeAnnotations'),
-    dict(type='RandomCropPatch', size=(32, 32, 32)),
+    dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
     dict(
         type='MultiBranch',
@@ -15,8 +20,8 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume'),
-    dict(type='RandomCropPatch', size=(32, 32, 32)),
+    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
+    dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
     dict(
         type='MultiBranch',
@@ -26,21 +31,21 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume'),
+    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
     dict(type='LoadVolumeAnnotations'),
-    dict(type='RandomCropPatch', size=(32, 32, 32)),
+    dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
     dict(type='PackJointInputs'),
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume'),
+    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
     dict(type='LoadVolumeAnnotations'),
-    dict(type='CenterCropPatch', size=(32, 32, 32)),
+    dict(type='CenterCropPatch', size=(16, 32, 32)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume'),
+    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='PackJointInputs'),
 ]
@@ -49,7 +54,7 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(type='MultiSourceSampler', counts=(2, 2)),
+    sampler=dict(type='MultiSourceSampler', counts=(2, 2), num_batches=10),
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(
@@ -77,7 +82,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        split='eval_0.1',
+        split='eval',
         test_mode=True,
         pipeline=val_pipeline,
     ),

@@ -1,12 +1,15 @@
-# Small made-up volumes in the manner of Synapse.
+# Small made-up volumes in the manner of LA, 2 of 80 labelled:
+#     python prepare_dataset/make_phantoms.py la data/phantoms/raw/la --num-cases 100 --size 48
+#     python prepare_dataset/la.py data/phantoms/raw/la data/phantoms/la --ratios 0.025
+# An epoch has 10 batches.
 _base_ = ['./strong-augmentation_3d.py']
-dataset_type = 'SynapseVolumeDataset'
-data_root = 'data/phantoms/synapse/'
+dataset_type = 'LADataset'
+data_root = 'data/phantoms/la/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(40, 80, 80)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
-    dict(type='RandomCropPatch', size=(32, 64, 64)),
+    dict(type='RandomCropPatch', size=(32, 32, 16)),
     _base_.augmentation,
     dict(
         type='MultiBranch',
@@ -15,8 +18,8 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(40, 80, 80)),
-    dict(type='RandomCropPatch', size=(32, 64, 64)),
+    dict(type='LoadVolume'),
+    dict(type='RandomCropPatch', size=(32, 32, 16)),
     _base_.augmentation,
     dict(
         type='MultiBranch',
@@ -26,21 +29,21 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(40, 80, 80)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
-    dict(type='RandomCropPatch', size=(32, 64, 64)),
+    dict(type='RandomCropPatch', size=(32, 32, 16)),
     _base_.augmentation,
     dict(type='PackJointInputs'),
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(40, 80, 80)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
-    dict(type='CenterCropPatch', size=(32, 64, 64)),
+    dict(type='CenterCropPatch', size=(32, 32, 16)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(40, 80, 80)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
     dict(type='PackJointInputs'),
 ]
@@ -49,20 +52,20 @@ train_dataloader = dict(
     batch_size=4,
     num_workers=0,
     persistent_workers=False,
-    sampler=dict(type='MultiSourceSampler', counts=(2, 2)),
+    sampler=dict(type='MultiSourceSampler', counts=(2, 2), num_batches=10),
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(
             labelled=dict(
                 type=dataset_type,
                 data_root=data_root,
-                split='labeled_0.2',
+                split='labeled_0.025',
                 pipeline=labelled_pipeline,
             ),
             unlabelled=dict(
                 type=dataset_type,
                 data_root=data_root,
-                split='unlabeled_0.2',
+                split='unlabeled_0.025',
                 labelled=False,
                 pipeline=unlabelled_pipeline,
             ),
@@ -77,7 +80,7 @@ val_dataloader = dict(
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
-        split='eval',
+        split='eval_0.025',
         test_mode=True,
         pipeline=val_pipeline,
     ),
