@@ -49,6 +49,9 @@ SEMI = [
     if load_config(str(ROOT / name)).model.data_preprocessor.type == 'MultiBranchDataPreprocessor'
 ]
 SUPERVISED = [name for name in WITH_MODEL if name not in SEMI]
+# Of these, those whose branches are of several tasks.
+MULTI_TASK = [name for name in SEMI if load_config(str(ROOT / name)).model.type == 'MultiMix']
+SEMI = [name for name in SEMI if name not in MULTI_TASK]
 
 
 @pytest.fixture(autouse=True)
@@ -193,6 +196,32 @@ def test_one_semi_supervised_step(name):
     assert torch.isfinite(log['loss'])
     still = [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
     assert {key.split('.')[0] for key in still} <= {'teacher'}  # it follows after the step
+
+
+@pytest.mark.parametrize('name', MULTI_TASK)
+def test_one_step_of_several_tasks(name):
+    cfg = load_config(str(ROOT / name))
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model).train()
+    wrapper = build_optim_wrapper(
+        model, dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    )
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    channels, space = cfg.model.backbone.get('in_channels', 3), (32, 32)
+    inputs = {branch: list(torch.rand(2, channels, *space)) for branch in model.branches}
+    samples = {branch: [JointDataSample(), JointDataSample()] for branch in model.branches}
+    for branch, made in samples.items():
+        for label, sample in enumerate(made):
+            if branch == 'seg_labelled':
+                seg_map = torch.randint(model.decode_head.num_classes, (1, *space))
+                sample.gt_sem_seg = PixelData(data=seg_map)
+            elif branch == 'cls_labelled':
+                sample.set_gt_label(label)
+    log = model.train_step({'inputs': inputs, 'data_samples': samples}, wrapper)
+    assert torch.isfinite(log['loss']) and log['loss'] > 0
+    still = [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
+    assert all(key.endswith('.bias') for key in still)  # a norm takes them away again
+    assert not [key for key in still if 'blocks' not in key]
 
 
 @pytest.mark.parametrize('name', FULL)

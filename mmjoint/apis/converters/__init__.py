@@ -1,11 +1,13 @@
 from .aggregate_decouple import AGGREGATE_DECOUPLE_CONVERTER
 from .common import Converter, check_fit, read_official
 from .mc_unet import MC_UNET_CONVERTER
+from .multimix import MULTIMIX_CONVERTER
 from .uml import UML_CONVERTER, UML_PAPER_CONVERTER
 
 CONVERTERS: dict[str, Converter] = {
     'aggregate_decouple': AGGREGATE_DECOUPLE_CONVERTER,
     'mc_unet': MC_UNET_CONVERTER,
+    'multimix': MULTIMIX_CONVERTER,
     'uml': UML_CONVERTER,
     'uml-paper': UML_PAPER_CONVERTER,
 }

@@ -1,5 +1,6 @@
 from .fcn_head import JointFCNHead
 from .guided_heads import BaseGuidedHead, GuidedOutput, NavigatedHead, ReliableMaskHead
+from .instance_unet_head import InstanceUNetHead
 from .mutual_evidence_head import (
     BaseMutualEvidenceHead,
     MutualEvidenceHead,
@@ -15,6 +16,7 @@ __all__ = [
     'BaseGuidedHead',
     'BaseMutualEvidenceHead',
     'GuidedOutput',
+    'InstanceUNetHead',
     'JointFCNHead',
     'JointUPerHead',
     'MutualEvidenceHead',

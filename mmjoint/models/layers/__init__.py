@@ -12,7 +12,9 @@ from .conv_blocks import (
 )
 from .frozen_batch_norm import FrozenBatchNorm2d, conv_frozen_bn, freeze_batch_norms
 from .initializers import KaimingConvWeight
+from .instance_conv import InstanceDoubleConv
 from .polarized_self_attention import PolarizedSelfAttention
+from .saliency_bridge import SaliencyBridge, in_mode, saliency_map
 from .uncertainty_guidance import ReliableMask, UncertaintyNavigator
 from .vnet_blocks import ConvBlock, ConvStage, TimeEmbedding, channel_dropout, space_ops
 
@@ -22,9 +24,11 @@ __all__ = [
     'ConvStage',
     'DoubleConv',
     'FrozenBatchNorm2d',
+    'InstanceDoubleConv',
     'KaimingConvWeight',
     'PolarizedSelfAttention',
     'ReliableMask',
+    'SaliencyBridge',
     'SeparableConv',
     'TimeEmbedding',
     'UncertaintyNavigator',
@@ -33,10 +37,12 @@ __all__ = [
     'channel_dropout',
     'conv_frozen_bn',
     'freeze_batch_norms',
+    'in_mode',
     'join_maps',
     'pixel_linear',
     'pixel_sum',
     'pointwise',
     'resample',
+    'saliency_map',
     'space_ops',
 ]

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from mmjoint.registry import UNCERTAINTY
 from mmjoint.structures import JointDataSample
+from mmjoint.utils.dropout import dropout_is_off
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import derive_seed
 
@@ -219,6 +220,8 @@ class MCDropout(UncertaintyEstimator):
             return function()
 
     def _hook(self, name: str, layer: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        if dropout_is_off():  # a saliency within the network, which belongs to no pass
+            return output
         return self._drop(name, isinstance(layer, _CHANNEL_LAYERS), layer.p, output)
 
     def _drop(self, name: str, by_channel: bool, p: float, maps: Tensor) -> Tensor:
