@@ -26,4 +26,7 @@ model = dict(
     num_epochs=301,
     ramp_up_epochs=300,
 )
-custom_hooks = [dict(type='DecoderAveragingHook', keep=0.99)]
+custom_hooks = [
+    dict(type='DecoderAveragingHook', keep=0.99),
+    dict(type='PseudoLabelHealthHook'),
+]
