@@ -5,7 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import mmengine
@@ -23,6 +23,7 @@ from torch import nn
 import mmjoint
 from mmjoint.registry import HOOKS, MODELS
 from mmjoint.utils.errors import UserError
+from mmjoint.utils.memory import keep_freed_memory
 
 from .checks import quiet_logging
 from .config import building
@@ -44,6 +45,8 @@ class BenchmarkOptions:
         workers: Processes that load the config's data; by default, those of the config's loader.
         iters: Number of measured iterations.
         warmup: Number of iterations before them, which are not measured.
+        keep_memory: Whether the process keeps the memory of freed arrays for the next ones, see
+            :func:`~mmjoint.utils.memory.keep_freed_memory`; by default in training.
         threads: Threads of torch on the CPU; by default as torch chooses.
         device: ``cpu``, ``cuda``, or ``auto`` for CUDA where there is one.
         amp: Whether to run with automatic mixed precision (bfloat16 on CPUs).
@@ -60,6 +63,7 @@ class BenchmarkOptions:
     workers: int | None = None
     iters: int = 10
     warmup: int = 2
+    keep_memory: bool | None = None
     threads: int | None = None
     device: str = 'auto'
     amp: bool = False
@@ -94,8 +98,10 @@ def run_benchmark(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
         UserError: If the options do not fit the machine or the config.
     """
     _check(options)
+    if options.keep_memory is None:
+        options = replace(options, keep_memory=options.mode == 'train')
     # mmengine logs to stdout, where the figures go.
-    with quiet_logging():
+    with quiet_logging(), keep_freed_memory() if options.keep_memory else nullcontext():
         return _measure(cfg, options)
 
 
@@ -157,6 +163,7 @@ def _measure(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
         hooks_left_out=hooks.left_out if hooks else [],
         amp=options.amp,
         progress=options.progress,
+        keep_memory=options.keep_memory,
         threads=torch.get_num_threads(),
         device=device_name(device),
         versions=dict(

@@ -33,6 +33,11 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--iters', type=int, default=10, help='measured iterations')
     parser.add_argument('--warmup', type=int, default=2, help='iterations before them')
+    parser.add_argument(
+        '--keep-memory',
+        action=argparse.BooleanOptionalAction,
+        help='keep the memory of freed arrays for the next ones, as training does',
+    )
     parser.add_argument('--threads', type=int, help='CPU threads of torch')
     parser.add_argument('--mode', choices=('train', 'infer'), default='train')
     parser.add_argument('--device', default='auto', help='auto, cpu, cuda or cuda:N')
