@@ -46,6 +46,7 @@ def sources_of(indices, sizes):
         ((16, 13), (2, 2), 8),  # MMWHS: the unlabelled source is the shorter one
         ((8, 382), (4, 4), 95),  # M&Ms, vendor B
         ((3, 10, 4, 7, 5), (1, 2, 1, 1, 3), 7),
+        ((10, 101, 1000, 3694), (10, 10, 10, 10), 369),  # JSRT and chest X-rays
         ((3, 2), (4, 2), 1),  # less than a batch
     ],
 )
@@ -143,7 +144,78 @@ def test_an_epoch_of_a_chosen_length():
         sampler((4,), (2,), num_batches=0)
 
 
+def test_an_epoch_of_a_chosen_source():
+    options = dict(seed=1, epoch_source=1)
+    drawn = sampler((40, 9), (2, 2), **options)
+    first = [int(index) for index in drawn]
+    assert drawn.num_batches == 4 and len(first) == 16
+    long = [number for number in first if number < 40]
+    assert len(set(long)) == 8  # none twice, though others are left out
+    drawn.set_epoch(1)
+    assert {int(index) for index in drawn if index < 40} != set(long)
+    assert sampler((40, 1), (2, 2), **options).num_batches == 1
+    for epoch in range(20):
+        drawn.set_epoch(epoch)
+        numbers = [int(index) for index in drawn]
+        assert len(set(numbers)) == len(numbers)
+    # All of the long source come up in the end.
+    seen = set()
+    for epoch in range(40):
+        drawn.set_epoch(epoch)
+        seen |= {int(index) for index in drawn}
+    assert seen == set(range(49))
+    same = sampler((10, 101, 1000, 3694), (10,) * 4, seed=1, epoch_source=3)
+    assert same.num_batches == 369
+    assert pairs(same) == pairs(sampler((10, 101, 1000, 3694), (10,) * 4, seed=1))
+
+
+def test_sources_that_keep_their_order():
+    drawn = sampler((3, 8), (2, 2), seed=1, shuffle=(True, False))
+    drawn.set_epoch(1)
+    numbers = [int(index) for index in drawn]
+    assert [number for number in numbers if number >= 3] == list(range(3, 11))
+    shuffled = [number for number in numbers if number < 3]
+    drawn.set_epoch(2)
+    assert shuffled != [int(index) for index in drawn if index < 3]
+    # The order of one source does not depend on the others.
+    assert shuffled == [
+        number for number, _ in epoch_of(sampler((3, 8), (2, 2), seed=1), 1) if number < 3
+    ]
+
+
+def epoch_of(drawn, number):
+    drawn.set_epoch(number)
+    return pairs(drawn)
+
+
+def test_whole_passes():
+    drawn = sampler((10, 7, 95), (10, 2, 10), seed=1, whole_passes=True)
+    whole = pairs(drawn)
+    rows = [[int(number) for number, _ in whole[start : start + 22]] for start in range(0, 198, 22)]
+    assert [sorted(row[:10]) for row in rows] == [list(range(10))] * 9
+    assert len({tuple(row[:10]) for row in rows}) > 1
+    second = [number - 10 for row in rows for number in row[10:12]]
+    assert sorted(second[:7]) == sorted(second[7:14]) == list(range(7))
+    assert second[:7] != second[7:14]
+    assert len(set(second[14:])) == 4
+    assert len({number for row in rows for number in row[12:]}) == 90
+    assert len({seed for _, seed in whole}) == len(whole)
+    drawn.skip(47)
+    assert pairs(drawn) == whole[47:]
+
+
 def test_what_does_not_fit_is_refused():
+    for options in (
+        dict(epoch_source=2),
+        dict(epoch_source=-1),
+        dict(epoch_source=0, num_batches=3),
+    ):
+        with pytest.raises(
+            UserError, match='epoch_source to be one of 0 to 1, without num_batches'
+        ):
+            sampler((4, 18), (4, 4), **options)
+    with pytest.raises(UserError, match='shuffle to be True, False or 2 of them'):
+        sampler((4, 18), (4, 4), shuffle=(True,))
     with pytest.raises(UserError, match='expected a MultiSourceDataset, found range'):
         MultiSourceSampler(range(4), (1, 1))
     for counts in ((4,), (4, 0)):

@@ -29,7 +29,8 @@ class MultiSourceSampler(Sampler):
     is left out. The others are repeated up to the same length (so their samples come up equally
     often, give or take one) and then shuffled as a whole. This is two shuffled data loaders with
     ``drop_last``, zipped, where there are two sources; but with one place in the epoch, from which
-    training goes on exactly.
+    training goes on exactly. Another source may decide how long an epoch is (``epoch_source``): of
+    one that lasts longer each epoch then draws other samples.
 
     Order and seeds follow from the run's seed, the epoch and the place alone. Of several ranks
     each takes its batch from one global batch: slot j of rank r of W is number j * W + r of it.
@@ -41,7 +42,12 @@ class MultiSourceSampler(Sampler):
             ones. Their sum must be the ``batch_size`` of the data loader.
         num_batches: Batches of an epoch, in place of what the source that lasts longest gives; so
             a training on few labels alone gets the iterations of one that has unlabelled data too.
-        shuffle: Draw new orders for each epoch.
+        epoch_source: Number of the source through which an epoch goes once, in place of the one
+            that lasts longest.
+        shuffle: Draw new orders for each epoch; for all sources or for each of them.
+        whole_passes: Shuffle each pass through a repeated source by itself, so that a sample comes
+            up again only when all others have: 10 samples in batches of 10 make batches without
+            duplicates, as from a data loader that starts anew.
         seed: The same number on all ranks; ``None`` draws one and shares it.
         endless: Let one epoch follow the other, for training by iterations.
 
@@ -54,7 +60,9 @@ class MultiSourceSampler(Sampler):
         dataset: _Sources,
         counts: Sequence[int],
         num_batches: int | None = None,
-        shuffle: bool = True,
+        epoch_source: int | None = None,
+        shuffle: bool | Sequence[bool] = True,
+        whole_passes: bool = False,
         seed: int | None = None,
         endless: bool = False,
     ) -> None:
@@ -77,24 +85,44 @@ class MultiSourceSampler(Sampler):
             )
         if num_batches is not None and num_batches < 1:
             raise UserError(f'MultiSourceSampler: expected num_batches >= 1, found {num_batches}')
+        if epoch_source is not None and not (
+            num_batches is None and 0 <= epoch_source < len(self.sizes)
+        ):
+            raise UserError(
+                f'MultiSourceSampler: expected epoch_source to be one of 0 to '
+                f'{len(self.sizes) - 1}, without num_batches, found epoch_source={epoch_source}, '
+                f'num_batches={num_batches}'
+            )
         self.counts = tuple(counts)
         self.batch_size = sum(counts)
-        self.shuffle = shuffle
+        self.shuffle = (shuffle,) * len(self.sizes) if isinstance(shuffle, bool) else tuple(shuffle)
+        if len(self.shuffle) != len(self.sizes):
+            raise UserError(
+                f'MultiSourceSampler: expected shuffle to be True, False or {len(self.sizes)} of '
+                f'them, one for each source, found {shuffle}'
+            )
+        self.whole_passes = whole_passes
         self.seed = sync_random_seed() if seed is None else seed
         self.endless = endless
         self.epoch = 0
         self._skipped = 0
         taken = [count * self.world_size for count in self.counts]
         # Fewer samples than one batch takes: then all sources are repeated.
-        longest = max(n // t for n, t in zip(self.sizes, taken, strict=True))
-        self.num_batches = max(1, longest) if num_batches is None else num_batches
-        # As many as go with the source that lasts longest, also with its last, short batch.
+        lasting = [n // t for n, t in zip(self.sizes, taken, strict=True)]
+        lasts = max(lasting) if epoch_source is None else lasting[epoch_source]
+        self.num_batches = max(1, lasts) if num_batches is None else num_batches
+        # As many as go with the source that lasts longest, also with its last, short batch; or with
+        # the source that was chosen, and at least all of a longer one, of which none comes twice.
         self.lengths = tuple(
             max(
                 self.num_batches * own,
-                *(-(-n * own // t) for n, t in zip(self.sizes, taken, strict=True)),
+                *(
+                    -(-n * own // t)
+                    for number, (n, t) in enumerate(zip(self.sizes, taken, strict=True))
+                    if epoch_source is None or number in (epoch_source, source)
+                ),
             )
-            for own in taken
+            for source, own in enumerate(taken)
         )
 
     def __iter__(self) -> Iterator[SeededIndex]:
@@ -139,8 +167,14 @@ class MultiSourceSampler(Sampler):
         """Orders of the repeated sources in one epoch."""
         orders = []
         for source, length in enumerate(self.lengths):
-            seed = derive_seed(self.seed, _ORDER_STREAM, epoch, source)
-            orders.append(draw_order(length, self.shuffle, seed))
+            place = (self.seed, _ORDER_STREAM, epoch, source)
+            if not (self.whole_passes and self.shuffle[source]):
+                orders.append(draw_order(length, self.shuffle[source], derive_seed(*place)))
+                continue
+            size = self.sizes[source]
+            orders.append([])
+            for number in range(-(-length // size)):
+                orders[-1] += draw_order(size, True, derive_seed(*place, number))
         return orders
 
     def _index(self, epoch: int, orders: list[list[int]], batch: int, slot: int) -> SeededIndex:
