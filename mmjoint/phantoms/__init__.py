@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from .breast_mr import write_ispy1
+from .chest_xray_raw import write_chest_xray_pneumonia, write_nih_pneumonia
 from .common import Track
 from .isic_raw import write_isic2016
+from .jsrt_raw import write_jsrt
 from .la_raw import write_la
 from .mmwhs_raw import write_mmwhs
 from .mnms_raw import write_mnms
+from .montgomery_raw import write_montgomery
 from .refuge_raw import write_refuge
 from .synapse_raw import write_synapse
 
@@ -22,11 +25,15 @@ __all__ = [
     'Option',
     'PhantomSet',
     'Track',
+    'write_chest_xray_pneumonia',
     'write_isic2016',
     'write_ispy1',
+    'write_jsrt',
     'write_la',
     'write_mmwhs',
     'write_mnms',
+    'write_montgomery',
+    'write_nih_pneumonia',
     'write_refuge',
     'write_synapse',
 ]
@@ -116,5 +123,29 @@ PHANTOM_SETS: dict[str, PhantomSet] = {
         size=96,
         size_help='longer side of a slice in pixels (about 256 in M&Ms)',
         options=(Option('num_frames', 8, 'frames of a cine (25 to 30 in M&Ms)', 2, 100),),
+    ),
+    'chest_xray_pneumonia': PhantomSet(
+        write_chest_xray_pneumonia,
+        size=384,
+        size_help='width of the largest images (up to 2916 in the real set)',
+        options=(
+            Option('pneumonia_share', 0.73, 'share of pneumonia in each split', 0, 1),
+            Option('split_ratio', (8.0, 0.5, 2.0), 'relative sizes of train, val, test', 0.01),
+        ),
+    ),
+    'jsrt': PhantomSet(
+        write_jsrt,
+        size=256,
+        size_help='edge length of an image (2048 in JSRT, 256 in jsrt.mat)',
+        options=(Option('mat', False, 'write jsrt.mat instead of .IMG files and masks'),),
+    ),
+    'montgomery': PhantomSet(
+        write_montgomery, size=512, size_help='longer side of an image (4892 in the real set)'
+    ),
+    'nih_pneumonia': PhantomSet(
+        write_nih_pneumonia,
+        size=256,
+        size_help='edge length of an image (1024 in NIH ChestX-ray14)',
+        options=(Option('pneumonia_share', 0.34, 'share of pneumonia', 0, 1),),
     ),
 }
