@@ -21,7 +21,7 @@ def feats(channels=(2, 3, 6), size=8):
 
 def test_definition():
     head = make().eval()
-    x = maps = feats()
+    maps = feats()
     x = maps[-1]
     for block, skip in zip(head.blocks, (maps[1], maps[0]), strict=True):
         up = F.interpolate(x, scale_factor=2, mode='bilinear', align_corners=True)
