@@ -109,6 +109,44 @@ def iou_from_counts(counts: OverlapCounts, *, empty: float | None = 0.0) -> np.n
     return _ratio(counts.intersection, union, empty)
 
 
+def precision_from_counts(
+    counts: OverlapCounts, *, empty: float | None = 0.0
+) -> np.ndarray | float:
+    """Precision = |A and B| / |A|: the share of the prediction A that is right.
+
+    Args:
+        counts: Pixel counts of any shape.
+        empty: Value where both masks are empty; ``None`` gives NaN. Where only the prediction is
+            empty, the value is 0, as for Dice and recall.
+
+    Returns:
+        float64 in [0, 1], of the counts' shape.
+    """
+    return _share(counts, counts.pred, empty)
+
+
+def recall_from_counts(counts: OverlapCounts, *, empty: float | None = 0.0) -> np.ndarray | float:
+    """Recall = |A and B| / |B|: the share of the reference B that is found.
+
+    Args:
+        counts: Pixel counts of any shape.
+        empty: Value where both masks are empty; ``None`` gives NaN. Where only the reference is
+            empty, the value is 0, as for Dice and precision.
+
+    Returns:
+        float64 in [0, 1], of the counts' shape.
+    """
+    return _share(counts, counts.target, empty)
+
+
+def _share(
+    counts: OverlapCounts, whole: np.ndarray | int, empty: float | None
+) -> np.ndarray | float:
+    both_empty = (np.asarray(counts.pred) == 0) & (np.asarray(counts.target) == 0)
+    shares = _ratio(counts.intersection, whole, 0.0)
+    return np.where(both_empty, np.nan if empty is None else float(empty), shares)[()]
+
+
 def _mask_counts(pred: np.ndarray, target: np.ndarray) -> OverlapCounts:
     pred, target = np.asarray(pred, bool), np.asarray(target, bool)
     if pred.shape != target.shape:

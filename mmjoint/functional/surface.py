@@ -96,18 +96,13 @@ def surface_distances(
     Raises:
         ValueError: Where the shapes differ or the spacing does not fit them.
     """
-    pred, target = np.asarray(pred, bool), np.asarray(target, bool)
-    if pred.shape != target.shape:
-        raise ValueError(f'pred and target must have one shape, got {pred.shape}, {target.shape}')
-    if spacing is not None and (len(spacing) != pred.ndim or min(spacing) <= 0):
-        raise ValueError(f'spacing must be {pred.ndim} positive numbers, got {tuple(spacing)}')
+    pred, target, steps = _checked(pred, target, spacing)
     if not pred.any() or not target.any():
         return None
     if crop:
         pred, target = crop_to_union(pred, target)
     pred_border = mask_border(pred, connectivity=connectivity)
     target_border = mask_border(target, connectivity=connectivity)
-    steps = [1.0] * pred.ndim if spacing is None else [float(step) for step in spacing]
     num_points = np.count_nonzero(pred_border) + np.count_nonzero(target_border)
     if _ELEMENTS_PER_POINT * num_points > pred.size:
         to_target = ndimage.distance_transform_edt(~target_border, sampling=steps)
@@ -118,6 +113,18 @@ def surface_distances(
     return SurfaceDistances(
         KDTree(target_points).query(pred_points)[0], KDTree(pred_points).query(target_points)[0]
     )
+
+
+def _checked(
+    pred: np.ndarray, target: np.ndarray, spacing: Sequence[float] | None
+) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    """Give two masks as bool, and the size of an element along each axis."""
+    pred, target = np.asarray(pred, bool), np.asarray(target, bool)
+    if pred.shape != target.shape:
+        raise ValueError(f'pred and target must have one shape, got {pred.shape}, {target.shape}')
+    if spacing is not None and (len(spacing) != pred.ndim or min(spacing) <= 0):
+        raise ValueError(f'spacing must be {pred.ndim} positive numbers, got {tuple(spacing)}')
+    return pred, target, [1.0] * pred.ndim if spacing is None else [float(s) for s in spacing]
 
 
 def asd_from_distances(distances: SurfaceDistances) -> float:
@@ -156,6 +163,45 @@ def hd95_max_from_distances(distances: SurfaceDistances) -> float:
 def hd_from_distances(distances: SurfaceDistances) -> float:
     """Hausdorff distance: the largest distance of both directions."""
     return float(max(distances.pred_to_target.max(), distances.target_to_pred.max()))
+
+
+def set_distances(
+    pred: np.ndarray, target: np.ndarray, *, spacing: Sequence[float] | None = None
+) -> SurfaceDistances | None:
+    """Euclidean distances from mask to mask, not from border to border.
+
+    Args:
+        pred: bool mask, any number of dimensions.
+        target: bool mask of the same shape.
+        spacing: See :func:`surface_distances`.
+
+    Returns:
+        From each element of a mask to the nearest element of the other, 0 for those of both; or
+        ``None`` where either mask is empty.
+
+    Raises:
+        ValueError: Where the shapes differ or the spacing does not fit them.
+    """
+    pred, target, steps = _checked(pred, target, spacing)
+    if not pred.any() or not target.any():
+        return None
+    pred, target = crop_to_union(pred, target)
+    to_target = ndimage.distance_transform_edt(~target, sampling=steps)
+    to_pred = ndimage.distance_transform_edt(~pred, sampling=steps)
+    return SurfaceDistances(to_target[pred], to_pred[target])
+
+
+def ahd_from_distances(distances: SurfaceDistances) -> float:
+    """Average Hausdorff distance: the larger of the mean distances of the two directions.
+
+    Args:
+        distances: Of :func:`set_distances`. Of borders, they give another quantity.
+
+    Reference:
+        Taha and Hanbury, Metrics for evaluating 3D medical image segmentation, BMC Medical Imaging
+        15 (2015).
+    """
+    return float(max(directed.mean() for directed in distances))
 
 
 SURFACE_MEASURES = {

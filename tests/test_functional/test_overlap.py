@@ -1,15 +1,19 @@
 import numpy as np
 import pytest
+import sklearn.metrics
 import torch
 from monai.metrics import compute_dice, compute_iou
 
 from mmjoint.functional.overlap import (
+    OverlapCounts,
     confusion_matrix,
     dice,
     dice_from_counts,
     iou,
     iou_from_counts,
     overlap_counts,
+    precision_from_counts,
+    recall_from_counts,
 )
 
 TARGET = np.array([[0, 1, 1, 2], [0, 1, 2, 255]])
@@ -74,3 +78,21 @@ def test_ill_input():
         confusion_matrix(np.array([0, 2]), np.array([-1, 1]), 3)
     with pytest.raises(ValueError, match='one shape'):
         confusion_matrix(np.zeros(3), np.zeros(4), 3)
+
+
+@pytest.mark.parametrize('empty', [None, 0.25])
+def test_precision_and_recall(empty):
+    rng = np.random.default_rng(6)
+    pred, target = rng.integers(0, 3, (2, 40))
+    pred[pred == 2] = 3  # 2 is missed, 3 is spurious, 4 is nowhere
+    counts = overlap_counts(confusion_matrix(pred, target, 5), [(n,) for n in range(5)])
+    for function, score in (
+        (precision_from_counts, sklearn.metrics.precision_score),
+        (recall_from_counts, sklearn.metrics.recall_score),
+    ):
+        expected = score(target, pred, labels=range(5), average=None, zero_division=0)
+        expected[4] = np.nan if empty is None else empty
+        assert function(counts, empty=empty) == pytest.approx(expected, nan_ok=True)
+        assert 0 < expected[0] < 1 and expected[2] == expected[3] == 0
+    assert precision_from_counts(OverlapCounts(1, 2, 4)) == 0.5
+    assert recall_from_counts(OverlapCounts(1, 2, 4)) == 0.25

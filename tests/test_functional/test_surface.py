@@ -11,8 +11,10 @@ from scipy import ndimage
 from mmjoint.functional import surface
 from mmjoint.functional.surface import (
     SURFACE_MEASURES,
+    ahd_from_distances,
     mask_border,
     normalised_surface_dice,
+    set_distances,
     surface_distance,
     surface_distances,
 )
@@ -190,3 +192,32 @@ def test_ill_input():
         surface_distances(np.ones((3, 3)), np.ones((3, 3)), spacing=(1.0, 1.0, 1.0))
     with pytest.raises(ValueError, match='positive'):
         surface_distances(np.ones((3, 3)), np.ones((3, 3)), spacing=(1.0, 0.0))
+
+
+@pytest.mark.parametrize('shape', [(9, 11), (5, 6, 4)])
+@pytest.mark.parametrize('stretched', [False, True])
+def test_average_hausdorff_against_all_pairs(shape, stretched):
+    rng = np.random.default_rng(8)
+    spacing = (0.5, 2.0, 1.5)[: len(shape)] if stretched else None
+    for share in (0.02, 0.3, 0.8):
+        pred, target = rng.random((2, *shape)) < share
+        pred.flat[0] = target.flat[-1] = True
+        points = [np.argwhere(mask) * (spacing or 1.0) for mask in (pred, target)]
+        pairs = np.linalg.norm(points[0][:, None] - points[1][None], axis=-1)
+        expected = max(pairs.min(1).mean(), pairs.min(0).mean())
+        distances = set_distances(pred, target, spacing=spacing)
+        assert ahd_from_distances(distances) == pytest.approx(expected)
+        assert distances.pred_to_target == pytest.approx(pairs.min(1))
+
+
+def test_average_hausdorff_by_hand():
+    # Of the four pixels of the one mask two are 1 and 2 away from the other, which lies inside it.
+    pred, target = np.array([[1, 1, 1, 1, 0]], bool), np.array([[1, 1, 0, 0, 0]], bool)
+    assert ahd_from_distances(set_distances(pred, target)) == 3 / 4
+    assert ahd_from_distances(set_distances(target, pred)) == 3 / 4
+    assert ahd_from_distances(set_distances(pred, pred)) == 0
+    assert set_distances(pred, np.zeros_like(pred)) is None
+    with pytest.raises(ValueError, match='one shape'):
+        set_distances(pred, target[:, :3])
+    with pytest.raises(ValueError, match='spacing must be 2 positive numbers'):
+        set_distances(pred, target, spacing=(1.0,))

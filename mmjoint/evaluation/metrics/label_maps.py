@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 from scipy import ndimage
 
-from mmjoint.functional.surface import SurfaceDistances, surface_distances
+from mmjoint.functional.surface import SurfaceDistances, set_distances, surface_distances
 
 
 def pack_map(label_map: np.ndarray) -> tuple[bytes, str, tuple[int, ...]]:
@@ -44,34 +44,42 @@ def region_distances(
     regions: Iterable[Sequence[int]],
     measures: Sequence[Callable[[SurfaceDistances], float]],
     spacing: Sequence[float] | None,
+    set_measures: Sequence[Callable[[SurfaceDistances], float]] = (),
 ) -> np.ndarray:
-    """Surface measures of regions of two label maps.
+    """Measures of the distances between regions of two label maps.
 
     Args:
         pred: Predicted class ids ``(*space)``, an integer type; negative ids belong to no region.
         gt: Reference class ids of the same shape.
         regions: R groups of class ids.
-        measures: M functions of distances.
+        measures: Functions of the distances between borders.
         spacing: In mm, of the last axes, or ``None`` for pixels.
+        set_measures: Functions of the distances between all elements of the regions.
 
     Returns:
-        ``(R, M)``; NaN where either map lacks the region.
+        ``(R, M)`` for M functions of both kinds; NaN where either map lacks the region.
     """
     # The boxes of all classes, found in one pass: a region is looked at inside its own box only.
     boxes = [ndimage.find_objects(np.maximum(each, -1) + 1) for each in (pred, gt)]
     rows = []
     for ids in regions:
         own = [b[i] for b in boxes for i in ids if i < len(b) and b[i] is not None]
-        distances = None
+        values = [np.nan] * (len(measures) + len(set_measures))
         if own:
             window = tuple(
                 slice(min(s.start for s in axis), max(s.stop for s in axis))
                 for axis in zip(*own, strict=True)
             )
-            distances = surface_distances(
-                np.isin(pred[window], ids),
-                np.isin(gt[window], ids),
-                spacing=None if spacing is None else spacing[-pred.ndim :],
-            )
-        rows.append([np.nan if distances is None else each(distances) for each in measures])
-    return np.array(rows, float).reshape(len(rows), len(measures))
+            masks = np.isin(pred[window], ids), np.isin(gt[window], ids)
+            steps = None if spacing is None else spacing[-pred.ndim :]
+            if masks[0].any() and masks[1].any():
+                values = []
+                for functions, distances_of in (
+                    (measures, surface_distances),
+                    (set_measures, set_distances),
+                ):
+                    if functions:
+                        distances = distances_of(*masks, spacing=steps)
+                        values += [each(distances) for each in functions]
+        rows.append(values)
+    return np.array(rows, float).reshape(len(rows), len(measures) + len(set_measures))

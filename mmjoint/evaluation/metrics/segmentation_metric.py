@@ -10,8 +10,15 @@ from mmjoint.functional.overlap import (
     dice_from_counts,
     iou_from_counts,
     overlap_counts,
+    precision_from_counts,
+    recall_from_counts,
 )
-from mmjoint.functional.surface import SURFACE_MEASURES, SurfaceDistances, nsd_from_distances
+from mmjoint.functional.similarity import SSIM_WINDOW, mask_ssim
+from mmjoint.functional.surface import (
+    SURFACE_MEASURES,
+    ahd_from_distances,
+    nsd_from_distances,
+)
 from mmjoint.registry import METRICS
 from mmjoint.utils.errors import UserError
 
@@ -19,7 +26,11 @@ from .base import JointMetric, format_table, group_items, mean, median
 from .label_maps import pack_map, region_distances, stack_slices, unpack_map
 
 _OVERLAP = {'Dice': dice_from_counts, 'IoU': iou_from_counts}
+# Of the counts too, but per image and case only.
+_SHARES = {'precision': precision_from_counts, 'recall': recall_from_counts}
 _SURFACE = (*SURFACE_MEASURES, 'NSD')
+_SETS = {'AHD': ahd_from_distances}
+_MEASURES = (*_OVERLAP, *_SHARES, *_SURFACE, *_SETS, 'SSIM')
 # Names of --eval for measures that have two.
 _ALIASES = {'Jaccard': 'IoU'}
 _COUNTS = ('num_missed', 'num_spurious', 'num_absent')
@@ -62,17 +73,23 @@ class SegmentationMetric(JointMetric):
     ``HD``: the largest distance. ``NSD``: normalised surface Dice at ``nsd_tolerance``, the share
     of both borders within this distance of the other one; 0 where just one mask is empty.
 
+    ``AHD`` is the average Hausdorff distance: the larger of the two means of the distances from
+    each pixel of one mask to the nearest of the other. ``precision`` is the share of the predicted
+    pixels that is right, ``recall`` the share of the reference that is found. ``SSIM`` is the
+    structural similarity of the masks, see :func:`mmjoint.functional.similarity.mask_ssim`; of
+    images, not of cases.
+
     Ignored pixels belong to no region. Where only some classes of an image are annotated
     (``annotated_classes``), the image counts for regions of these classes only.
 
     Args:
         unions: Name -> class ids of further regions, for example ``dict(disc=(1, 2))``.
-        measures: Which of ``Dice``, ``IoU``, ``ASD``, ``ASSD``, ``ASSD_pooled``, ``HD95``,
-            ``HD95_max``, ``HD``, ``NSD`` to compute.
+        measures: Which of ``Dice``, ``IoU``, ``precision``, ``recall``, ``ASD``, ``ASSD``,
+            ``ASSD_pooled``, ``HD95``, ``HD95_max``, ``HD``, ``NSD``, ``AHD``, ``SSIM`` to compute.
         include_background: Whether class 0 is a region of the values per image and per case.
-        empty_dice: Dice, IoU and NSD of an image or case where both masks lack the region;
-            ``None`` leaves it out of the mean. 0.01 is the 1 on a scale of 100 that some published
-            evaluations give.
+        empty_dice: Dice, IoU, precision, recall and NSD of an image or case where both masks lack
+            the region; ``None`` leaves it out of the mean. 0.01 is the 1 on a scale of 100 that
+            some published evaluations give.
         empty_distance: Distance where either mask lacks the region; ``None`` leaves it out of the
             mean (then read the counts as well).
         both_empty_distance: Distance where both lack it; ``None`` means as ``empty_distance``.
@@ -99,7 +116,9 @@ class SegmentationMetric(JointMetric):
         },
         **{name: _patterns(name, f'median_{name}') for name in _OVERLAP},
         **{alias: _patterns(name, f'median_{name}') for alias, name in _ALIASES.items()},
-        **{name: _patterns(name, f'{name}_found') for name in _SURFACE},
+        **{name: _patterns(name, f'median_{name}') for name in _SHARES},
+        **{name: _patterns(name, f'{name}_found') for name in (*_SURFACE, *_SETS)},
+        'SSIM': _patterns('SSIM'),
         'misses': tuple(f'{case}{name}.*' for case in ('', 'case_') for name in _COUNTS),
     }
 
@@ -122,9 +141,8 @@ class SegmentationMetric(JointMetric):
         collect_dir: str | None = None,
     ) -> None:
         super().__init__(prefix=prefix, collect_device=collect_device, collect_dir=collect_dir)
-        known = (*_OVERLAP, *_SURFACE)
-        if unknown := set(measures) - set(known):
-            raise ValueError(f'measures must be among {known}, got {sorted(unknown)}')
+        if unknown := set(measures) - set(_MEASURES):
+            raise ValueError(f'measures must be among {_MEASURES}, got {sorted(unknown)}')
         if distance_unit not in ('pixel', 'mm'):
             raise ValueError(f"distance_unit must be 'pixel' or 'mm', got {distance_unit!r}")
         if ('NSD' in measures) != (nsd_tolerance is not None):
@@ -148,7 +166,7 @@ class SegmentationMetric(JointMetric):
     @property
     def eval_names(self) -> tuple[str, ...]:
         """The names that ``--eval`` accepts: those of ``measures``, mIoU, mDice, misses."""
-        measured = {*_OVERLAP, *_SURFACE, *_ALIASES}
+        measured = {*_MEASURES, *_ALIASES}
         return tuple(
             name
             for name in self.eval_keys
@@ -158,17 +176,40 @@ class SegmentationMetric(JointMetric):
     def _measured_regions(self) -> dict[str, tuple[int, ...]]:
         return dict(list(self.regions(self.unions).items())[0 if self.include_background else 1 :])
 
-    def _surface_measures(self, case: str = '') -> list[str]:
+    def _distance_measures(self, case: str = '') -> list[str]:
+        """Measures of distances that are wanted: of borders, then of whole masks."""
         return [
-            name for name in self.measures if name in _SURFACE and self.wants(f'{case}{name}.any')
+            name
+            for kind in (_SURFACE, _SETS)
+            for name in self.measures
+            if name in kind and self.wants(f'{case}{name}.any')
         ]
 
-    def _functions(self, names: Sequence[str]) -> list[Callable[[SurfaceDistances], float]]:
+    def _distances(
+        self,
+        pred: np.ndarray,
+        gt: np.ndarray,
+        spacing: Sequence[float] | None,
+        names: Sequence[str],
+    ) -> np.ndarray:
+        """One row for each measured region, one column for each name."""
         nsd = partial(nsd_from_distances, tolerance=self.nsd_tolerance)
-        return [nsd if name == 'NSD' else SURFACE_MEASURES[name] for name in names]
+        borders = [nsd if n == 'NSD' else SURFACE_MEASURES[n] for n in names if n in _SURFACE]
+        sets = [_SETS[name] for name in names if name in _SETS]
+        return region_distances(pred, gt, self._measured_regions().values(), borders, spacing, sets)
+
+    def _ssim(self, pred: np.ndarray, gt: np.ndarray, sample: dict) -> np.ndarray:
+        if min(gt.shape) < SSIM_WINDOW:
+            raise UserError(
+                f'SegmentationMetric: expected masks with sides of at least {SSIM_WINDOW} for '
+                f'SSIM, found {gt.shape} for {sample.get("img_path", "a sample")}; take SSIM out '
+                'of measures'
+            )
+        regions = self._measured_regions().values()
+        return np.array([mask_ssim(np.isin(pred, ids), np.isin(gt, ids)) for ids in regions])
 
     def _empty_values(self, name: str) -> tuple[float, float]:
-        """Value of a surface measure where one mask is empty, and where both are."""
+        """Value of a measure of distances where one mask is empty, and where both are."""
         if name == 'NSD':
             return 0.0, np.nan if self.empty_dice is None else self.empty_dice
         either = np.nan if self.empty_distance is None else self.empty_distance
@@ -190,12 +231,11 @@ class SegmentationMetric(JointMetric):
         pred[gt == self.ignore_index] = -1
         gt[gt == self.ignore_index] = -1
         spacing = self._spacing(sample, gt.ndim)
-        if names := self._surface_measures():
-            measured = self._measured_regions().values()
-            item['distances'] = region_distances(
-                pred, gt, measured, self._functions(names), spacing
-            )
-        if self.group_by is not None and self._surface_measures('case_'):
+        if names := self._distance_measures():
+            item['distances'] = self._distances(pred, gt, spacing, names)
+        if 'SSIM' in self.measures and self.wants('SSIM.any'):
+            item['ssim'] = self._ssim(pred, gt, sample)
+        if self.group_by is not None and self._distance_measures('case_'):
             item.update(pred=pack_map(pred), gt=pack_map(gt), spacing=spacing)
             item['slice'] = self._slice(sample)
         return item
@@ -248,7 +288,7 @@ class SegmentationMetric(JointMetric):
             'confusion': np.sum([member['confusion'] for member in members], axis=0),
             'annotated': np.all([member['annotated'] for member in members], axis=0),
         }
-        if names := self._surface_measures('case_'):
+        if names := self._distance_measures('case_'):
             slices = [member['slice'] for member in members]
             maps = [[unpack_map(member[key]) for member in members] for key in ('pred', 'gt')]
             if len(set(slices)) < len(slices) or len({m.shape for m in maps[0]}) > 1:
@@ -258,10 +298,7 @@ class SegmentationMetric(JointMetric):
                     f'{sorted({m.shape for m in maps[0]})}; mend the annotations'
                 )
             pred, gt = (stack_slices(each, slices) for each in maps)
-            measured = self._measured_regions().values()
-            case['distances'] = region_distances(
-                pred, gt, measured, self._functions(names), members[0]['spacing']
-            )
+            case['distances'] = self._distances(pred, gt, members[0]['spacing'], names)
         return case
 
     def _dataset_values(self, items: list[dict]) -> dict[str, float]:
@@ -293,12 +330,16 @@ class SegmentationMetric(JointMetric):
         annotated = annotated[:, annotated.shape[1] - len(regions) :]
         in_pred, in_gt = counts.pred > 0, counts.target > 0
         values = {}
+        of_counts = _OVERLAP | _SHARES
         for name in self.measures:
-            if name in _OVERLAP:
-                each = _OVERLAP[name](counts, empty=self.empty_dice)
+            if name in of_counts:
+                each = of_counts[name](counts, empty=self.empty_dice)
                 values.update(self._means(name, each, annotated, regions))
                 values.update(_mean_of(f'median_{name}', each, annotated, regions, median))
-        for index, name in enumerate(self._surface_measures(case)):
+        if 'ssim' in items[0]:
+            each = np.stack([item['ssim'] for item in items])
+            values.update(self._means('SSIM', each, annotated, regions))
+        for index, name in enumerate(self._distance_measures(case)):
             # NaN exactly where either mask is empty.
             each = np.stack([item['distances'][:, index] for item in items])
             values.update(_mean_of(f'{name}_found', each, annotated, regions))

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from skimage.metrics import structural_similarity
 
 from mmjoint.evaluation.metrics import SegmentationMetric
 from mmjoint.functional.overlap import dice
@@ -213,6 +214,70 @@ def test_mean_over_cases_then_over_classes():
     assert results['seg/mean_Dice'] == pytest.approx(np.mean(per_class))
     expected = (results['seg/HD95.rim'] + results['seg/HD95.cup']) / 2
     assert results['seg/mean_HD95'] == pytest.approx(expected)
+
+
+def test_similarity_average_hausdorff_precision_and_recall():
+    rng = np.random.default_rng(12)
+    pred, gt = maps(rng, 4, shape=(13, 11))
+    pred[0][pred[0] == 2] = 0  # the cup is missed once
+    gt[1, :, :2] = 255
+    measures = ('AHD', 'Dice', 'HD95', 'SSIM', 'precision', 'recall')
+    metric = SegmentationMetric(measures=measures, unions=DISC, empty_distance=50.0)
+    results = evaluate(metric, samples_of(pred, gt), classes=CLASSES)
+    pred[gt == 255] = 7  # no class
+    for name, ids in (('rim', (1,)), ('cup', (2,)), ('disc', (1, 2))):
+        pairs = [(np.isin(p, ids), np.isin(g, ids)) for p, g in zip(pred, gt, strict=True)]
+        both = [np.sum(p & g) for p, g in pairs]
+        precisions = [n / max(p.sum(), 1) for n, (p, _) in zip(both, pairs, strict=True)]
+        recalls = [n / g.sum() for n, (_, g) in zip(both, pairs, strict=True)]
+        ssims = [
+            structural_similarity(p.astype(float), g.astype(float), data_range=1.0)
+            for p, g in pairs
+        ]
+        ahds = [brute_force_ahd(p, g) if p.any() else 50.0 for p, g in pairs]
+        for measure, expected in (
+            ('precision', precisions),
+            ('recall', recalls),
+            ('SSIM', ssims),
+            ('AHD', ahds),
+            ('HD95', [surface_distance(*pair, 'HD95', empty=50.0) for pair in pairs]),
+        ):
+            assert results[f'seg/{measure}.{name}'] == pytest.approx(np.mean(expected)), measure
+        assert results[f'seg/median_recall.{name}'] == pytest.approx(np.median(recalls))
+        found = [value for value, (p, _) in zip(ahds, pairs, strict=True) if p.any()]
+        assert results[f'seg/AHD_found.{name}'] == pytest.approx(np.mean(found))
+    for measure in measures:
+        each = [results[f'seg/{measure}.{name}'] for name in ('rim', 'cup')]
+        assert results[f'seg/mean_{measure}'] == pytest.approx(np.mean(each))
+    assert metric.eval_names == (
+        *('mIoU', 'mDice', 'Dice', 'precision', 'recall', 'HD95', 'AHD', 'SSIM', 'misses'),
+    )
+    for name in ('precision', 'AHD', 'SSIM'):
+        metric.restrict([name])
+        some = evaluate(metric, samples_of(pred, np.minimum(gt, 2)), classes=(*CLASSES, *'abcde'))
+        assert some and all(name in key for key in some)
+
+
+def brute_force_ahd(one, other):
+    points = np.argwhere(one)[:, None], np.argwhere(other)[None]
+    pairs = np.linalg.norm(points[0] - points[1], axis=-1)
+    return max(pairs.min(0).mean(), pairs.min(1).mean())
+
+
+def test_average_hausdorff_of_cases():
+    rng = np.random.default_rng(13)
+    samples, volumes = slices_of(rng, 'p1', [7, 4, 5], spacing=(0.5, 0.8))
+    metric = SegmentationMetric(group_by='patient_id', measures=('ASD', 'AHD', 'SSIM', 'recall'))
+    results = evaluate(metric, samples, classes=('background', 'tumour'))
+    assert results['seg/case_AHD.tumour'] == pytest.approx(brute_force_ahd(*volumes))
+    assert results['seg/case_recall.tumour'] == (volumes[0] & volumes[1]).sum() / volumes[1].sum()
+    assert 'seg/SSIM.tumour' in results and 'seg/case_SSIM.tumour' not in results
+
+
+def test_masks_that_are_too_small_for_ssim():
+    metric = SegmentationMetric(measures=('SSIM',))
+    with pytest.raises(UserError, match=r'sides of at least 7 for SSIM, found \(10, 6\) for a.png'):
+        evaluate(metric, samples_of(*maps(np.random.default_rng(0), 1, (10, 6))), classes=CLASSES)
 
 
 def test_names_of_eval():
