@@ -11,6 +11,7 @@ from mmjoint.apis.converters import CONVERTERS
 from mmjoint.registry import MODELS
 from mmjoint.utils.cli import run_cli
 from tests.test_reference.generic_ssl_model import official_shapes as diffusion_vnet_shapes
+from tests.test_reference.multimix_model import official_shapes as multimix_shapes
 from tests.test_reference.test_mc_unet_uq_model import config as mc_unet_config
 from tests.test_reference.test_mc_unet_uq_model import official_names as mc_unet_names
 from tests.test_reference.test_uml_networks import build, official_keys, official_names
@@ -154,3 +155,43 @@ def test_official_names_of_the_diffusion_vnet():
         num_axes, num_classes = (int(n) for n in re.findall(r'(\d+)(?:d|cls)', name))
         shapes = diffusion_vnet_shapes(num_axes, num_classes, 32)
         assert {key: list(shape) for key, shape in shapes.items()} == expected
+
+
+@pytest.mark.parametrize(
+    ('widths', 'in_channels', 'classes'), [((16, 32, 64, 128, 256), 1, 2), ((2, 3, 4, 5, 6), 3, 4)]
+)
+def test_multimix(tool, widths, in_channels, classes, tmp_path):
+    """Widths, channels and classes are those of the checkpoint; what is never called is dropped."""
+    shapes = multimix_shapes(widths, in_channels=in_channels, num_cls_classes=classes)
+    state = {name: torch.rand(shape) for name, shape in shapes.items()}
+    source, target = tmp_path / 'official.pth', tmp_path / 'ours.pth'
+    torch.save(state, source)
+    tool.main(['multimix', str(source), str(target)])
+    stored = torch.load(target, weights_only=True)['state_dict']
+    rename = CONVERTERS['multimix'].rename
+    dropped = {key for key in state if rename(key) is None}
+    assert dropped == {f'decoder.conv_last_saliency.{name}' for name in ('weight', 'bias')}
+    assert {rename(key) for key in state} - {None} == set(stored) and len(stored) == 40
+    for key, value in state.items():
+        assert key in dropped or torch.equal(stored[rename(key)], value), key
+    assert torch.equal(
+        stored['decode_head.blocks.0.conv1.weight'], state['decoder.dconv_up4.0.weight']
+    )
+
+
+def test_lacking_keys_of_multimix(tool, tmp_path, capsys):
+    """Every key must be accounted for, whichever lacks."""
+    whole = {name: torch.zeros(shape) for name, shape in multimix_shapes((2, 3, 4, 5, 6)).items()}
+    for key in (
+        'encoder.fc.weight',
+        'decoder.dconv_up4.3.bias',
+        'encoder.dconv_down5.0.weight',
+        'decoder.dconv_up2.0.weight',
+    ):
+        source = tmp_path / 'lacking.pth'
+        torch.save({name: value for name, value in whole.items() if name != key}, source)
+        with pytest.raises(SystemExit):
+            run_cli(tool.main, ['multimix', str(source), str(tmp_path / 'ours.pth')])
+        error = capsys.readouterr().err.strip()
+        assert '\n' not in error and 'lacking.pth: ' in error, error
+    assert not (tmp_path / 'ours.pth').exists()

@@ -1,6 +1,5 @@
 """Official checkpoints of MultiMix."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,21 +11,13 @@ from .common import Converter
 LAYERS = {'0': 'conv1', '3': 'conv2'}
 
 
-def _numbers(state: Mapping[str, Tensor], template: str) -> list[int]:
-    """Numbers of the official blocks, which count from 1 at the finest level."""
-    found = (re.fullmatch(template, key) for key in state)
-    return sorted(int(match[1]) for match in found if match)
-
-
 def _options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     plain = {key.removeprefix('module.'): value for key, value in state.items()}
     last, classes = plain.get('decoder.conv_last.weight'), plain.get('encoder.fc.weight')
-    downs = _numbers(plain, r'encoder\.dconv_down(\d)\.0\.weight')
-    ups = _numbers(plain, r'decoder\.dconv_up(\d)\.0\.weight')
-    if last is None or classes is None or not downs or not ups:
+    down = [plain.get(f'encoder.dconv_down{n}.0.weight') for n in range(1, 6)]
+    up = [plain.get(f'decoder.dconv_up{n}.0.weight') for n in range(1, 5)]
+    if any(weight is None for weight in (last, classes, *down, *up)):
         return {}
-    down = [plain[f'encoder.dconv_down{n}.0.weight'] for n in downs]
-    up = [plain[f'decoder.dconv_up{n}.0.weight'] for n in ups]
     channels, up_channels = ([len(weight) for weight in weights] for weights in (down, up))
     # What a block takes beside the enlarged map: that of the encoder, and what the bridge appends.
     below = [*up_channels[1:], channels[-1]]
