@@ -18,12 +18,16 @@ from mmjoint.models.losses import MaskedCrossEntropyLoss
 from mmjoint.registry import MODELS
 
 from .test_prepare_dataset.scripts import (
+    chest_xray_pneumonia,
     isic2016,
     ispy1,
+    jsrt,
     la,
     make_phantoms,
     mmwhs,
     mnms,
+    montgomery,
+    nih_pneumonia,
     refuge,
     synapse,
 )
@@ -50,6 +54,14 @@ PARSERS = {
     'prepare_dataset/synapse.py': lambda words: synapse.build_parser().parse_args(words),
     'prepare_dataset/mmwhs.py': lambda words: mmwhs.build_parser().parse_args(words),
     'prepare_dataset/mnms.py': lambda words: mnms.build_parser().parse_args(words),
+    'prepare_dataset/chest_xray_pneumonia.py': lambda words: (
+        chest_xray_pneumonia.build_parser().parse_args(words)
+    ),
+    'prepare_dataset/jsrt.py': lambda words: jsrt.build_parser().parse_args(words),
+    'prepare_dataset/montgomery.py': lambda words: montgomery.build_parser().parse_args(words),
+    'prepare_dataset/nih_pneumonia.py': lambda words: nih_pneumonia.build_parser().parse_args(
+        words
+    ),
     'prepare_dataset/make_phantoms.py': lambda words: make_phantoms.build_parser().parse_args(
         words
     ),

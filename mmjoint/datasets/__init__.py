@@ -1,11 +1,14 @@
 from . import samplers, transforms
 from .base_joint_dataset import BaseJointDataset
 from .cache import ArrayCache
+from .chest_xray_pneumonia import ChestXrayPneumoniaDataset
 from .isic2016 import ISIC2016Dataset
 from .ispy1 import ISPY1Dataset
+from .jsrt import JSRTDataset
 from .la import LADataset
 from .mmwhs import MMWHSDataset
 from .mnms import MnMsDataset
+from .montgomery import MontgomeryDataset
 from .multi_source import MultiSourceDataset
 from .refuge import REFUGEJointDataset
 from .synapse import SynapseVolumeDataset
@@ -13,11 +16,14 @@ from .synapse import SynapseVolumeDataset
 __all__ = [
     'ArrayCache',
     'BaseJointDataset',
+    'ChestXrayPneumoniaDataset',
     'ISIC2016Dataset',
     'ISPY1Dataset',
+    'JSRTDataset',
     'LADataset',
     'MMWHSDataset',
     'MnMsDataset',
+    'MontgomeryDataset',
     'MultiSourceDataset',
     'REFUGEJointDataset',
     'SynapseVolumeDataset',

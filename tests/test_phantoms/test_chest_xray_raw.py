@@ -125,7 +125,9 @@ def test_jsrt_has_big_endian_words_and_masks_of_half_the_size(raw):
                 masks[name] = np.array(image.convert('L'))
             assert set(np.unique(masks[name])) == {0, 255}
         lungs = (masks['left lung'] > 0) | (masks['right lung'] > 0)
-        assert lungs.mean() == pytest.approx(case['lung_share'], abs=0.04)  # half the size, 48 pixels
+        assert lungs.mean() == pytest.approx(
+            case['lung_share'], abs=0.04
+        )  # half the size, 48 pixels
         # Film: the air in the lungs is darker, so its numbers are higher.
         large = cv2.resize(lungs.astype(np.uint8), (SIZE, SIZE)) > 0
         heart = cv2.resize(masks['heart'], (SIZE, SIZE)) > 0

@@ -2,7 +2,19 @@ import json
 
 import pytest
 
-from .scripts import ispy1, la, make_phantoms, mmwhs, mnms, refuge, synapse
+from .scripts import (
+    chest_xray_pneumonia,
+    ispy1,
+    jsrt,
+    la,
+    make_phantoms,
+    mmwhs,
+    mnms,
+    montgomery,
+    nih_pneumonia,
+    refuge,
+    synapse,
+)
 
 
 def test_command_line_reaches_the_writer(tmp_path, cli, tree):
@@ -55,6 +67,29 @@ def test_smallest_sets_of_volumes_can_be_prepared(dataset, script, num_cases, wo
     )
     assert made[0] == 0, made[2]
     code, _, err = cli(script.main, tmp_path / 'raw', tmp_path / 'out', *words)
+    assert code == 0, err
+    info = json.loads((tmp_path / 'out' / 'dataset_info.json').read_text())
+    assert info['phantom'] is True
+    assert min(split['num_samples'] for split in info['splits'].values()) >= 1
+
+
+@pytest.mark.parametrize(
+    ('dataset', 'script', 'num_cases', 'words'),
+    [
+        ('chest_xray_pneumonia', chest_xray_pneumonia, 15, ()),
+        ('jsrt', jsrt, 4, ()),
+        ('jsrt', jsrt, 4, ('--mat',)),
+        ('montgomery', montgomery, 3, ()),
+        ('nih_pneumonia', nih_pneumonia, 2, ()),
+    ],
+)
+def test_smallest_sets_of_chest_xrays_can_be_prepared(
+    dataset, script, num_cases, words, tmp_path, cli
+):
+    words = ('--num-cases', num_cases, '--size', 16, *words)
+    made = cli(make_phantoms.main, dataset, tmp_path / 'raw', *words)
+    assert made[0] == 0, made[2]
+    code, _, err = cli(script.main, tmp_path / 'raw', tmp_path / 'out', '--size', 16)
     assert code == 0, err
     info = json.loads((tmp_path / 'out' / 'dataset_info.json').read_text())
     assert info['phantom'] is True
