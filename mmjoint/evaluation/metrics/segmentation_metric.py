@@ -116,7 +116,7 @@ class SegmentationMetric(JointMetric):
         },
         **{name: _patterns(name, f'median_{name}') for name in _OVERLAP},
         **{alias: _patterns(name, f'median_{name}') for alias, name in _ALIASES.items()},
-        **{name: _patterns(name, f'median_{name}') for name in _SHARES},
+        **{name: _patterns(name) for name in _SHARES},
         **{name: _patterns(name, f'{name}_found') for name in (*_SURFACE, *_SETS)},
         'SSIM': _patterns('SSIM'),
         'misses': tuple(f'{case}{name}.*' for case in ('', 'case_') for name in _COUNTS),
@@ -335,6 +335,7 @@ class SegmentationMetric(JointMetric):
             if name in of_counts:
                 each = of_counts[name](counts, empty=self.empty_dice)
                 values.update(self._means(name, each, annotated, regions))
+            if name in _OVERLAP:
                 values.update(_mean_of(f'median_{name}', each, annotated, regions, median))
         if 'ssim' in items[0]:
             each = np.stack([item['ssim'] for item in items])
