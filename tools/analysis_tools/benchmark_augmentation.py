@@ -22,7 +22,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     default = AugmentationBenchmarkOptions()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        'config',
+        'augmentation',
         nargs='?',
         default='configs/_base_/datasets/strong-augmentation_3d.py',
         help='config file with the key augmentation',
@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> None:
     """Measure all operations."""
     args = vars(parse_args(argv))
-    config, out = args.pop('config'), args.pop('out')
+    config, out = args.pop('augmentation'), args.pop('out')
     with speaking_once():
         result = run_augmentation_benchmark(
             load_config(config), AugmentationBenchmarkOptions(**args)
