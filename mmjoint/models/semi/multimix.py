@@ -245,6 +245,13 @@ class MultiMix(JointModel):
                 return self._infer_parts(inputs)
         return self._infer_parts(inputs)
 
+    def _forward(self, inputs: Tensor) -> JointOutput:
+        return (
+            JointOutput(None, self.classify(inputs))
+            if self.class_only
+            else super()._forward(inputs)
+        )
+
     def _infer_parts(self, inputs: Tensor) -> BatchPrediction:
         if self.class_only:
             return BatchPrediction(cls_logits=self.classify(inputs))

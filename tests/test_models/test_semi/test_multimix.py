@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.structures import PixelData
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmjoint.models.semi.multimix import BRANCHES
 from mmjoint.models.uncertainty import MCDropout
@@ -323,6 +324,7 @@ def test_class_alone():
     model.decode_head.forward = model.saliency = None
     output = model.infer(inputs['cls_labelled'])
     assert torch.equal(output.cls_logits, expected) and output.seg_logits is None
+    assert torch.equal(model(inputs['cls_labelled']).cls_logits, expected)
     (sample, *_) = model(inputs['cls_labelled'], samples['cls_labelled'], mode='predict')
     assert 'pred_label' in sample and 'pred_sem_seg' not in sample
 
@@ -409,6 +411,24 @@ def test_mc_dropout_is_a_loop_with_the_same_masks():
             hook.remove()
     mean = torch.stack(probs).mean(0)
     torch.testing.assert_close(sample.seg_logits.data.double().softmax(0), mean, rtol=0, atol=1e-6)
+
+
+@torch.no_grad()
+def test_operations_can_be_counted():
+    """Of the saliency, the forward pass and the gradients of all maps."""
+    model = make().eval()
+    images = batch(number=1)[0]['seg_labelled']
+
+    def count(function):
+        with FlopCounterMode(display=False) as counter:
+            function(images)
+        return counter.get_total_flops()
+
+    encoder, saliency = count(model.classify), count(model.saliency)
+    assert 2 * encoder * 0.95 < saliency <= 2 * encoder
+    feats = model.extract_feat(images)
+    decoder = count(lambda x: model.decode_head(model.bridge(feats, x, x)))
+    assert count(model) == encoder + saliency + decoder
 
 
 # ------------------------------------------------------------------------------------ other models
