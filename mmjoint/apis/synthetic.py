@@ -37,7 +37,7 @@ def synthetic_batch(
         UserError: The config tells no classes, or the sources cannot share ``batch_size``.
     """
     generator = torch.Generator().manual_seed(seed)
-    num_classes, num_cls_classes = _num_classes(cfg)
+    any_classes = _num_classes(cfg)
     shape = tuple(shape)
     loader = (cfg.get('train_dataloader') if training else None) or {}
     sources: Sequence[Mapping | None] = list(_sources(loader))
@@ -47,6 +47,9 @@ def synthetic_batch(
     packed = []
     for source, count in zip(sources, counts, strict=True):
         labelled = source is None or source.get('labelled', True)
+        # Sources may be of different tasks.
+        own_classes = (0, 0) if source is None else _num_classes_of(source)
+        num_classes, num_cls_classes = own_classes if any(own_classes) else any_classes
         for _ in range(count):
             image = _noise(_in_channels(cfg, len(shape)), shape, generator)
             sample = _sample(len(packed), shape)
@@ -126,13 +129,18 @@ def _num_classes(cfg: Config) -> tuple[int, int]:
     for key in ('train_dataloader', 'test_dataloader', 'val_dataloader'):
         loader = cfg.get(key) or {}
         dataset = next(_sources(loader), loader.get('dataset', {}))
-        while isinstance(dataset.get('dataset'), dict):  # wrappers
-            dataset = dataset['dataset']
-        kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
-        meta = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-        if meta.get('classes') or meta.get('cls_classes'):
-            return len(meta.get('classes') or ()), len(meta.get('cls_classes') or ())
+        if any(found := _num_classes_of(dataset)):
+            return found
     raise UserError(
         f'{cfg.filename}: expected a dataset whose METAINFO has classes or cls_classes, which '
         'tell what labels to make up, found none'
     )
+
+
+def _num_classes_of(dataset: Mapping) -> tuple[int, int]:
+    """Mask classes and image classes of a data set's config."""
+    while isinstance(dataset.get('dataset'), dict):  # wrappers
+        dataset = dataset['dataset']
+    kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
+    meta = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+    return len(meta.get('classes') or ()), len(meta.get('cls_classes') or ())

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
 from mmjoint.apis import benchmark
@@ -10,6 +11,7 @@ from mmjoint.apis.config import load_config
 from mmjoint.apis.synthetic import synthetic_batch
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.errors import UserError
+from tests.test_datasets import xray_sets
 from tests.test_datasets.test_dataset_configs import prepare
 from tools.analysis_tools.benchmark import main
 
@@ -125,6 +127,28 @@ def test_made_up_batch(config):
     volume = synthetic_batch(load_config(config), (4, 5, 6), 1)
     assert volume['inputs'][0].shape == (1, 4, 5, 6)
     assert volume['data_samples'][0].gt_sem_seg.shape == (4, 5, 6)
+
+
+def test_made_up_batches_of_two_tasks(tmp_path):
+    cfg = Config(
+        dict(
+            model=dict(backbone=dict(in_channels=1)),
+            train_dataloader=dict(
+                sampler=dict(type='MultiSourceSampler', counts=xray_sets.COUNTS),
+                dataset=dict(type='MultiSourceDataset', datasets=xray_sets.sources(tmp_path)),
+            ),
+        )
+    )
+    batch = synthetic_batch(cfg, (16, 16), sum(xray_sets.COUNTS), training=True)
+    found = {
+        branch: {field for sample in samples if sample for field in ('gt_label', 'gt_sem_seg')
+                 if field in sample}
+        for branch, samples in batch['data_samples'].items()
+    }  # fmt: skip
+    labels = dict(seg_labelled={'gt_sem_seg'}, cls_labelled={'gt_label'})
+    assert found == {branch: labels.get(branch, set()) for branch in xray_sets.BRANCHES}
+    weak, strong = batch['inputs']['cls_weak'], batch['inputs']['cls_strong']
+    assert [image is None for image in weak] == [image is None for image in strong]
 
 
 def error(config, *args):
