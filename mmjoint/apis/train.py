@@ -10,6 +10,7 @@ from mmjoint.engine import JointRunner
 from mmjoint.engine.checkpoint import find_resumable, read_checkpoint, read_meta
 from mmjoint.utils.dist import rank_from_environment, share_from_main
 from mmjoint.utils.errors import UserError
+from mmjoint.utils.memory import keep_freed_memory
 
 from .config import building
 from .failures import is_launched, main_speaks, speaking_once
@@ -131,7 +132,8 @@ def run(cfg: Config, args: argparse.Namespace) -> JointRunner:
     with building(cfg):
         # Built before training, so that what constructors refuse is told as the config's mistake.
         runner.build_training()
-    runner.train()
+    with keep_freed_memory():
+        runner.train()
     runner.logger.info(f'done: checkpoints in {runner.work_dir}, log in {runner.log_dir}')
     return runner
 

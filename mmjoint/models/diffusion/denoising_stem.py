@@ -53,4 +53,15 @@ class DenoisingStem(BaseModule):
 
     def forward(self, x_t: Tensor, t: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
         """Give the first map and the time's vectors."""
-        return self.block(torch.cat([image, x_t], 1)), self.time_embedding(t)
+        return self.block(_joined(image, x_t)), self.time_embedding(t)
+
+
+def _joined(image: Tensor, x_t: Tensor) -> Tensor:
+    """Channels of both, where a voxel's channels lie together in the same layout.
+
+    With one channel the image's layout is ambiguous, and PyTorch would join in the plain one.
+    """
+    rows = x_t.movedim(1, -1)
+    if not rows.is_contiguous():
+        return torch.cat([image, x_t], 1)
+    return torch.cat([image.movedim(1, -1), rows], -1).movedim(-1, 1)

@@ -114,8 +114,9 @@ class GaussianDiffusion(nn.Module):
         rescale, reverse = np.sqrt([1 / level, 1 / level - 1]).astype(np.float32).tolist()
         below = np.float32(below)
         signal, spread = float(np.sqrt(below)), float(np.sqrt(1 - below))
-        pred_noise = (rescale * x_t - pred_x0) / reverse
-        return signal * pred_x0 + spread * pred_noise
+        # signal * pred_x0 + spread * pred_noise, pred_noise = (rescale * x_t - pred_x0) / reverse
+        share = spread / reverse
+        return torch.add(share * rescale * x_t, pred_x0, alpha=signal - share)
 
     def predicted_x0(self, denoise: Denoiser, start: Tensor) -> Iterator[Tensor]:
         """Sample, and give the x_0 that the network sees at each visited level.
