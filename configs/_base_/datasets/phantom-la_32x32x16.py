@@ -47,6 +47,11 @@ test_pipeline = [
     dict(type='LoadVolumeAnnotations'),
     dict(type='PackJointInputs'),
 ]
+# What `tools/infer.py` does with raw files.
+infer_pipeline = [
+    dict(type='LoadVolume', spacing=(0.625, 0.625, 0.625)),
+    dict(type='PackJointInputs'),
+]
 
 train_dataloader = dict(
     batch_size=4,

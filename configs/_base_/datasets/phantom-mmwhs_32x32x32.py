@@ -4,7 +4,7 @@ dataset_type = 'MMWHSDataset'
 data_root = 'data/phantoms/mmwhs/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(32, 32, 32)),
     _base_.augmentation,
@@ -15,7 +15,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
+    dict(type='LoadVolume'),
     dict(type='RandomCropPatch', size=(32, 32, 32)),
     _base_.augmentation,
     dict(
@@ -26,7 +26,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(32, 32, 32)),
     _base_.augmentation,
@@ -34,14 +34,26 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(32, 32, 32)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', axes='body', size=(36, 36, 36)),
+    dict(type='LoadVolume'),
     dict(type='LoadVolumeAnnotations'),
+    dict(type='PackJointInputs'),
+]
+# What `tools/infer.py` does with raw files: as the preparation, but for the crop by labels.
+infer_pipeline = [
+    dict(
+        type='LoadVolume',
+        clip=(0, None),
+        percentiles=(None, 98),
+        axes='body',
+        size=(36, 36, 36),
+        resizing='nearest',
+    ),
     dict(type='PackJointInputs'),
 ]
 

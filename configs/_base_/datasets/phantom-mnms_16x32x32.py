@@ -4,7 +4,7 @@ dataset_type = 'MnMsDataset'
 data_root = 'data/phantoms/mnms/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
@@ -15,7 +15,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
     dict(
@@ -26,7 +26,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
@@ -34,14 +34,28 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(16, 32, 32)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', percentiles=(0.5, 99.5), axes='reversed', size=(16, 36, 36)),
+    dict(type='LoadVolume', percentiles=(0.5, 99.5)),
     dict(type='LoadVolumeAnnotations'),
+    dict(type='PackJointInputs'),
+]
+# What `tools/infer.py` does with raw files: as the preparation, but with all slices; of a cine each
+# frame.
+infer_pipeline = [
+    dict(
+        type='LoadVolume',
+        percentiles=(0.5, 99.5),
+        axes='reversed',
+        central=(1, 2),
+        size=(16, 36, 36),
+        resizing='nearest',
+        frames=True,
+    ),
     dict(type='PackJointInputs'),
 ]
 

@@ -9,7 +9,7 @@ dataset_type = 'SynapseVolumeDataset'
 data_root = 'data/phantoms/synapse/'
 
 labelled_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
@@ -20,7 +20,7 @@ labelled_pipeline = [
     ),
 ]
 unlabelled_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
     dict(
@@ -31,7 +31,7 @@ unlabelled_pipeline = [
 ]
 # For a source that trains a model without branches.
 supervised_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='RandomCropPatch', size=(16, 32, 32)),
     _base_.augmentation,
@@ -39,14 +39,19 @@ supervised_pipeline = [
 ]
 # Validation judges one patch from the middle, as the published training does.
 val_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
     dict(type='CenterCropPatch', size=(16, 32, 32)),
     dict(type='PackJointInputs'),
 ]
 test_pipeline = [
-    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
+    dict(type='LoadVolume', clip=(-75, 275)),
     dict(type='LoadVolumeAnnotations'),
+    dict(type='PackJointInputs'),
+]
+# What `tools/infer.py` does with raw files.
+infer_pipeline = [
+    dict(type='LoadVolume', clip=(-75, 275), axes='reversed', size=(20, 48, 48)),
     dict(type='PackJointInputs'),
 ]
 
