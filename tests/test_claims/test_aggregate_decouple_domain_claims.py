@@ -12,8 +12,6 @@ import math
 import numpy as np
 import pytest
 
-from mmjoint.apis import test as testing
-from mmjoint.apis import train as training
 from mmjoint.utils.io import atomic_write_json
 
 from .training import ROOT, as_options, call
@@ -93,7 +91,7 @@ def run(setting, row, seed):
             'val_dataloader.dataset.data_root': data,
         }
         words = ['--work-dir', folder, '--seed', seed, *as_options(options)]
-        training.main([str(config), *map(str, words)])
+        call('tools/train.py', config, *words)
         (folder / 'finished').touch()
     checkpoints = {
         'last': (folder / 'last_checkpoint').read_text().strip(),
@@ -105,7 +103,7 @@ def run(setting, row, seed):
         if not out.exists():
             options = as_options({'test_dataloader.dataset.data_root': data})
             words = ['--work-dir', folder / 'test', '--out', out, *options]
-            testing.main([str(config), checkpoint, *map(str, words)])
+            call('tools/test.py', config, checkpoint, *words)
         found[name] = json.loads(out.read_text())
     return found
 
