@@ -50,6 +50,7 @@ CHANGES = {
     'mean teacher': '',
     'A&D': '',
     'supervised, 4 times as long': LONGER,
+    'A&D, 4 times as long': LONGER,
     'no diffusion': (
         'model = dict(backbone=dict(time_channels=None), denoising_stem=None, diffusion=None)'
     ),
@@ -60,7 +61,8 @@ CHANGES = {
     'BN follows sampling': 'model = dict(update_bn_in_sampling=True)',
 }
 METHODS = ('supervised', 'full', 'mean teacher', 'A&D', 'supervised, 4 times as long')
-ROWS = {'mmwhs': tuple(CHANGES), 'mnms': METHODS, 'mnms2d': ('A&D',)}
+LONG = ('supervised, 4 times as long', 'A&D, 4 times as long')
+ROWS = {'mmwhs': tuple(CHANGES), 'mnms': METHODS + LONG, 'mnms2d': ('A&D',)}
 
 
 def prepare(setting, seed):
