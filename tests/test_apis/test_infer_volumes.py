@@ -15,13 +15,11 @@ from PIL import Image
 from mmjoint.apis.infer import main
 from mmjoint.apis.inferencer import Frame, JointInferencer, find_inputs
 from mmjoint.engine.checkpoint import write_checkpoint
-from mmjoint.registry import MODELS
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.volume_files import write_nifti
 
 from ..test_functional.test_geometry import random_affine
-from . import volume_toy  # noqa: F401  registers the model
 from .small_models import mc_unet
 
 CLASSES = ('background', 'ventricle', 'muscle')
@@ -51,7 +49,10 @@ def toy(folder, loader=None, *, name='toy', classes=CLASSES, **model):
     config = folder / f'{name}.py'
     Config(cfg).dump(config)
     checkpoint = folder / f'{name}.pth'
-    weights = MODELS.build(dict(cfg['model'])).state_dict()
+    from .volume_toy import LevelModel  # registers it, so not when tests are collected
+
+    options = {key: value for key, value in cfg['model'].items() if key != 'type'}
+    weights = LevelModel(**options).state_dict()
     write_checkpoint({'state_dict': weights, 'meta': {}}, checkpoint)
     return config, checkpoint
 
