@@ -37,7 +37,8 @@ CONFIGS = {
     'mean teacher': 'mean_teacher/mean-teacher-b8_vnet',
 }
 PROPOSED = 'aggregate_decouple/aggregate-decouple-b8_vnet'
-# As long as A&D takes: the same number of seconds, not of iterations.
+# An iteration of A&D takes about four times as long as one of the V-Net: 'supervised, 4 times as
+# long' is as expensive as 'A&D'.
 LONGER = """
 train_cfg = dict(max_epochs=80, val_interval=16)
 param_scheduler = [dict(type='PolyLR', power=0.9, begin=1, end=81, by_epoch=True)]
@@ -51,21 +52,8 @@ CHANGES = {
     'A&D': '',
     'supervised, 4 times as long': LONGER,
     'A&D, 4 times as long': LONGER,
-    'no diffusion': (
-        'model = dict(backbone=dict(time_channels=None), denoising_stem=None, diffusion=None)'
-    ),
-    'no re-weighting': 'model = dict(difficulty=None)',
-    'no EMA': 'custom_hooks = []',
-    'eval-mode pseudo-labels': "model = dict(pseudo_mode='eval')",
-    'no Gumbel': 'model = dict(gumbel=False)',
-    'BN follows sampling': 'model = dict(update_bn_in_sampling=True)',
 }
-METHODS = ('supervised', 'full', 'mean teacher', 'A&D', 'supervised, 4 times as long')
-ROWS = {
-    'mmwhs': tuple(CHANGES),
-    'mnms': (*METHODS, 'A&D, 4 times as long'),
-    'mnms2d': ('A&D',),
-}
+ROWS = {'mmwhs': tuple(CHANGES), 'mnms': tuple(CHANGES), 'mnms2d': ('A&D',)}
 
 
 def prepare(setting, seed):
@@ -115,12 +103,8 @@ def run(setting, row, seed):
 
 @pytest.fixture(scope='module')
 def results():
-    """Metrics by setting, row, seed and checkpoint: ``results['mnms']['A&D']['0']['last'][key]``.
-
-    The rows of all methods come before the ablations.
-    """
+    """Metrics of ``results[setting][row][seed][checkpoint]``."""
     jobs = [(setting, row, seed) for setting in ROWS for row in ROWS[setting] for seed in SEEDS]
-    jobs.sort(key=lambda job: job[1] not in METHODS)
     collected = {setting: {row: {} for row in rows} for setting, rows in ROWS.items()}
     for setting, row, seed in jobs:
         collected[setting][row][str(seed)] = run(setting, row, seed)
@@ -131,7 +115,7 @@ def results():
 
 def over_seeds(results, setting, row, key='seg/mean_Dice', checkpoint='last'):
     found = results[setting][row]
-    values = [found[str(seed)][checkpoint][key] for seed in SEEDS if str(seed) in found]
+    values = [found[str(seed)][checkpoint][key] for seed in SEEDS]
     return np.array([math.nan if value is None else value for value in values])
 
 
@@ -147,6 +131,13 @@ def test_it_beats_the_same_labels_alone(results, setting):
     """In as many iterations; what happens in as much time stands in ``docs/benchmarks.md``."""
     ours, alone = (over_seeds(results, setting, row) for row in ('A&D', 'supervised'))
     assert ours.mean() > alone.mean()
+
+
+def test_a_longer_training_keeps_the_gain(results):
+    ours, alone = (
+        over_seeds(results, 'mmwhs', f'{row}, 4 times as long') for row in ('A&D', 'supervised')
+    )
+    assert (ours > alone).all()
 
 
 def test_slices_are_trained_and_tested(results):
