@@ -27,6 +27,10 @@ class JointDataSample(SegDataSample, DataSample):
       ``(1, *space)``; both at the original size.
     - ``seg_uncertainty``: one float ``(1, *space)`` map per measure (``vacuity``,
       ``predictive_entropy``, ...).
+    - ``gt_tasks``: of models with several tasks, one int64 ``(1, *space)`` label map for each task
+      that the sample is annotated for, by the task's name; 255 tells nothing.
+    - ``pred_tasks``: one float ``(C_t, *space)`` map per task: the probability of each of its
+      channels, which may overlap, at the original size.
     - ``cls_uncertainty``: :class:`~mmengine.structures.BaseDataElement`, one float scalar tensor
       per measure.
 
@@ -53,6 +57,32 @@ class JointDataSample(SegDataSample, DataSample):
     @seg_uncertainty.deleter
     def seg_uncertainty(self) -> None:
         del self._seg_uncertainty
+
+    @property
+    def gt_tasks(self) -> PixelData:
+        """Label maps, one field per annotated task."""
+        return self._gt_tasks
+
+    @gt_tasks.setter
+    def gt_tasks(self, value: PixelData) -> None:
+        self.set_field(value, '_gt_tasks', dtype=PixelData)
+
+    @gt_tasks.deleter
+    def gt_tasks(self) -> None:
+        del self._gt_tasks
+
+    @property
+    def pred_tasks(self) -> PixelData:
+        """Probabilities of the channels, one field per task."""
+        return self._pred_tasks
+
+    @pred_tasks.setter
+    def pred_tasks(self, value: PixelData) -> None:
+        self.set_field(value, '_pred_tasks', dtype=PixelData)
+
+    @pred_tasks.deleter
+    def pred_tasks(self) -> None:
+        del self._pred_tasks
 
     @property
     def cls_uncertainty(self) -> BaseDataElement:
