@@ -16,6 +16,8 @@ _NO_LABELS = '_no_labels'
 # The item of an unlabelled sample. Not None: mmengine drops None when it gathers from several
 # ranks, and samples that a rank repeated to fill up would then count instead.
 _UNLABELLED: dict = {}
+# The item of a sample of another domain, which does not count at all.
+_ELSEWHERE = {'_elsewhere': True}
 
 
 class JointMetric(BaseMetric):
@@ -30,6 +32,8 @@ class JointMetric(BaseMetric):
 
     Args:
         prefix: First part of the result keys; the class has a default.
+        domain: Of a test set made of several: only samples with this ``domain`` in their metainfo
+            count, and the result keys begin with it, as in ``montgomery/seg/mean_Dice``.
         collect_device: ``gpu``: through the process group; ``cpu``: through files in a folder that
             all ranks see.
         collect_dir: That folder.
@@ -47,8 +51,12 @@ class JointMetric(BaseMetric):
         prefix: str | None = None,
         collect_device: str = 'gpu',
         collect_dir: str | None = None,
+        domain: str | None = None,
     ) -> None:
+        if domain is not None:
+            prefix = '/'.join(part for part in (domain, prefix or self.default_prefix) if part)
         super().__init__(collect_device=collect_device, prefix=prefix, collect_dir=collect_dir)
+        self.domain = domain
         self._restricted_to: tuple[str, ...] | None = None
 
     @property
@@ -71,13 +79,16 @@ class JointMetric(BaseMetric):
         return any(fnmatchcase(key, pattern) for pattern in self.eval_keys.get(name, ()))
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Append one item per sample; an empty one for an unlabelled sample.
+        """Append one item per sample; a mere mark for those that do not count.
 
         Args:
             data_batch: Not used.
             data_samples: Predicted and annotated samples as dicts.
         """
         for sample in data_samples:
+            if self.domain is not None and sample.get('domain') != self.domain:
+                self.results.append(_ELSEWHERE)
+                continue
             labelled = self.label_key in sample
             self.results.append(self.process_sample(sample) if labelled else _UNLABELLED)
 
@@ -87,6 +98,7 @@ class JointMetric(BaseMetric):
         Args:
             results: The items of all samples, in the order of the data set.
         """
+        results = [item for item in results if '_elsewhere' not in item]
         items = [item for item in results if item]
         if not items:
             # Only rank 0 comes here. The others wait for its answer, so the error is raised where
@@ -116,9 +128,11 @@ class JointMetric(BaseMetric):
         results = super().evaluate(size)
         key = f'{self.prefix}/{_NO_LABELS}' if self.prefix else _NO_LABELS
         if key in results:
+            where = '' if self.domain is None else f' of the domain {self.domain!r}'
             raise UserError(
                 f'{type(self).__name__}: expected samples with {self.label_key}, found none in '
-                f'{int(results[key])} samples; evaluate a labelled split or remove this metric'
+                f'{int(results[key])} samples{where}; evaluate a labelled split or remove this '
+                'metric'
             )
         return results
 

@@ -47,6 +47,7 @@ class CalibrationMetric(JointMetric):
         prefix: See :class:`JointMetric`; the default is the task.
         collect_device: See :class:`JointMetric`.
         collect_dir: See :class:`JointMetric`.
+        domain: See :class:`JointMetric`.
     """
 
     eval_keys = {
@@ -65,11 +66,15 @@ class CalibrationMetric(JointMetric):
         prefix: str | None = None,
         collect_device: str = 'gpu',
         collect_dir: str | None = None,
+        domain: str | None = None,
     ) -> None:
         if task not in ('cls', 'seg'):
             raise ValueError(f"task must be 'cls' or 'seg', got {task!r}")
         super().__init__(
-            prefix=prefix or task, collect_device=collect_device, collect_dir=collect_dir
+            prefix=prefix or task,
+            collect_device=collect_device,
+            collect_dir=collect_dir,
+            domain=domain,
         )
         self.task = task
         self.label_key = 'gt_label' if task == 'cls' else 'gt_sem_seg'

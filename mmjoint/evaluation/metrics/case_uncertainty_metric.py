@@ -57,6 +57,7 @@ class CaseUncertaintyMetric(JointMetric):
         prefix: See :class:`JointMetric`.
         collect_device: See :class:`JointMetric`.
         collect_dir: See :class:`JointMetric`.
+        domain: See :class:`JointMetric`.
     """
 
     default_prefix = 'seg'
@@ -80,8 +81,14 @@ class CaseUncertaintyMetric(JointMetric):
         prefix: str | None = None,
         collect_device: str = 'gpu',
         collect_dir: str | None = None,
+        domain: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix, collect_device=collect_device, collect_dir=collect_dir)
+        super().__init__(
+            prefix=prefix,
+            collect_device=collect_device,
+            collect_dir=collect_dir,
+            domain=domain,
+        )
         if not 0 < failure_dice <= 1:
             raise ValueError(f'failure_dice must lie in (0, 1], got {failure_dice}')
         if patch_size < 1 or boundary_width < 1:

@@ -47,6 +47,7 @@ class ClassificationMetric(JointMetric):
         prefix: See :class:`JointMetric`.
         collect_device: See :class:`JointMetric`.
         collect_dir: See :class:`JointMetric`.
+        domain: See :class:`JointMetric`.
     """
 
     default_prefix = 'cls'
@@ -69,8 +70,14 @@ class ClassificationMetric(JointMetric):
         prefix: str | None = None,
         collect_device: str = 'gpu',
         collect_dir: str | None = None,
+        domain: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix, collect_device=collect_device, collect_dir=collect_dir)
+        super().__init__(
+            prefix=prefix,
+            collect_device=collect_device,
+            collect_dir=collect_dir,
+            domain=domain,
+        )
         self.group_by = group_by
 
     def process_sample(self, sample: dict) -> dict:

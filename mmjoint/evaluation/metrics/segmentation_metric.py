@@ -104,6 +104,7 @@ class SegmentationMetric(JointMetric):
         prefix: See :class:`JointMetric`.
         collect_device: See :class:`JointMetric`.
         collect_dir: See :class:`JointMetric`.
+        domain: See :class:`JointMetric`.
     """
 
     default_prefix = 'seg'
@@ -139,8 +140,14 @@ class SegmentationMetric(JointMetric):
         prefix: str | None = None,
         collect_device: str = 'gpu',
         collect_dir: str | None = None,
+        domain: str | None = None,
     ) -> None:
-        super().__init__(prefix=prefix, collect_device=collect_device, collect_dir=collect_dir)
+        super().__init__(
+            prefix=prefix,
+            collect_device=collect_device,
+            collect_dir=collect_dir,
+            domain=domain,
+        )
         if unknown := set(measures) - set(_MEASURES):
             raise ValueError(f'measures must be among {_MEASURES}, got {sorted(unknown)}')
         if distance_unit not in ('pixel', 'mm'):

@@ -55,6 +55,7 @@ class UncertaintyMetric(JointMetric):
         prefix: See :class:`JointMetric`; the default is the task.
         collect_device: See :class:`JointMetric`.
         collect_dir: See :class:`JointMetric`.
+        domain: See :class:`JointMetric`.
     """
 
     eval_keys = {
@@ -73,6 +74,7 @@ class UncertaintyMetric(JointMetric):
         prefix: str | None = None,
         collect_device: str = 'gpu',
         collect_dir: str | None = None,
+        domain: str | None = None,
     ) -> None:
         if task not in ('cls', 'seg'):
             raise ValueError(f"task must be 'cls' or 'seg', got {task!r}")
@@ -81,7 +83,10 @@ class UncertaintyMetric(JointMetric):
                 f"sparsification_error must be 'zero_one' or 'brier', got {sparsification_error!r}"
             )
         super().__init__(
-            prefix=prefix or task, collect_device=collect_device, collect_dir=collect_dir
+            prefix=prefix or task,
+            collect_device=collect_device,
+            collect_dir=collect_dir,
+            domain=domain,
         )
         self.task = task
         self.label_key = 'gt_label' if task == 'cls' else 'gt_sem_seg'
