@@ -5,11 +5,13 @@ import warnings
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
     from . import (
+        adversarial,
         backbones,
         cls_heads,
         data_preprocessors,
         decode_heads,
         diffusion,
+        discriminators,
         joint,
         layers,
         losses,
@@ -19,11 +21,13 @@ with warnings.catch_warnings():
     )
 
 __all__ = [
+    'adversarial',
     'backbones',
     'cls_heads',
     'data_preprocessors',
     'decode_heads',
     'diffusion',
+    'discriminators',
     'joint',
     'layers',
     'losses',

@@ -1,0 +1,3 @@
+from .outputs import TaskLogits
+
+__all__ = ['TaskLogits']
