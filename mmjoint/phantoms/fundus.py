@@ -126,8 +126,14 @@ def _vessel(
     return pieces
 
 
-def _vessel_maps(
-    rng: np.random.Generator, shape: tuple[int, int], radius: float, disc: np.ndarray, side: int
+def vessel_maps(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    radius: float,
+    disc: np.ndarray,
+    side: int,
+    *,
+    thickness: float = 1.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the four arcades, each an artery beside a vein.
 
@@ -137,6 +143,7 @@ def _vessel_maps(
         radius: Radius of the field of view in pixels.
         disc: Centre (x, y) of the disc in pixels.
         side: +1 where the temporal side is on the right, else -1.
+        thickness: Factor of all widths.
 
     Returns:
         Coverage by arteries and by veins, two float32 arrays (H, W) in [0, 1].
@@ -162,7 +169,7 @@ def _vessel_maps(
                     [np.rint(pixels * 16).astype(np.int32)],
                     False,
                     255,
-                    max(1, round(piece_width * radius * fine)),
+                    max(1, round(thickness * piece_width * radius * fine)),
                     cv2.LINE_AA,
                     4,
                 )
@@ -172,7 +179,7 @@ def _vessel_maps(
 
 
 @dataclass(frozen=True)
-class _Outline:
+class Outline:
     """A closed curve around ``centre``, given by its radius per direction."""
 
     centre: np.ndarray
@@ -196,9 +203,9 @@ def _height(radii: np.ndarray) -> float:
     return float(ordinates.max() - ordinates.min())
 
 
-def _draw_outlines(
+def draw_outlines(
     rng: np.random.Generator, centre: np.ndarray, disc_height: float, cdr: float, glaucoma: bool
-) -> tuple[_Outline, _Outline]:
+) -> tuple[Outline, Outline]:
     """Draw the borders of disc and cup with the given heights.
 
     Args:
@@ -230,17 +237,158 @@ def _draw_outlines(
     middle = (cup * sin).max() + (cup * sin).min()
     room = (1 - cdr) * disc_height / 2
     shift = rng.uniform(-0.3, 0.3, 2) * room - (0, middle / 2)
-    return _Outline(centre, disc), _Outline(centre + shift, cup)
+    return Outline(centre, disc), Outline(centre + shift, cup)
 
 
-def _soft_step(distance: np.ndarray, width: float) -> np.ndarray:
+def soft_step(distance: np.ndarray, width: float) -> np.ndarray:
     """Rise from 0 (outside) to 1 (inside) within some ``width`` around distance 0."""
     return special.expit(distance / width)
 
 
-def _blend(image: np.ndarray, colour: tuple[float, float, float], share: np.ndarray) -> None:
+def blend(image: np.ndarray, colour: tuple[float, float, float], share: np.ndarray) -> None:
     """Mix ``colour`` into ``image`` (H, W, 3) in place, by ``share`` (H, W) in [0, 1]."""
     image += share[..., None] * (np.array(colour, np.float32) - image)
+
+
+def paint_retina(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    look: Camera,
+    radius: float,
+    fovea: np.ndarray,
+    grid: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paint the ground: a colour per eye, choroidal mottle, dark macula.
+
+    Args:
+        rng: Generator.
+        shape: Height and width in pixels.
+        look: The camera.
+        radius: Unit of length of the anatomy in pixels.
+        fovea: Position (x, y) in pixels.
+        grid: x and y of all pixels, float32 (H, W).
+
+    Returns:
+        float32 image (H, W, 3) and the colour of the ground (3,), red first, about [0, 1].
+    """
+    x, y = grid
+    tint = np.array(look.background, np.float32) * (1 + rng.normal(0, 0.05, 3).astype(np.float32))
+    image = np.broadcast_to(tint, (*shape, 3)).copy()
+    mottle = 0.05 * smooth_noise(rng, shape, radius / 4) + 0.025 * smooth_noise(
+        rng, shape, radius / 22
+    )
+    image *= 1 + mottle[..., None] * np.array([0.6, 1.0, 1.0], np.float32)
+    from_fovea = np.hypot(x - fovea[0], y - fovea[1]) / radius
+    macula = 0.45 * np.exp(-((from_fovea / 0.20) ** 2)) + 0.2 * np.exp(-((from_fovea / 0.06) ** 2))
+    image *= 1 - look.contrast * macula[..., None] * np.array([0.45, 0.75, 0.8], np.float32)
+    return image, tint
+
+
+def paint_disc(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    look: Camera,
+    tint: np.ndarray,
+    outlines: tuple[Outline, Outline],
+    side: int,
+    grid: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Paint disc and cup with soft borders into ``image``; around some discs a pale crescent.
+
+    Args:
+        rng: Generator.
+        image: float32 (H, W, 3), changed in place.
+        look: The camera.
+        tint: Colour of the ground (3,).
+        outlines: Borders of disc and cup.
+        side: +1 where the temporal side is on the right, else -1.
+        grid: x and y of all pixels, float32 (H, W).
+
+    Returns:
+        How much each pixel is cup, (H, W) in [0, 1].
+    """
+    disc, cup = outlines
+    height = _height(disc.radii)
+    if rng.random() < 0.4:
+        crescent = Outline(disc.centre + (side * 0.10 * height, 0), disc.radii * 1.02)
+        share = soft_step(crescent.distance(*grid), 0.02 * height)
+        blend(image, tuple(tint * 1.15 + 0.06), 0.7 * share)
+    pale = rng.uniform(-0.04, 0.04)
+    rim_share = soft_step(disc.distance(*grid), 0.018 * height)
+    blend(image, (0.93 + pale, 0.60 + pale, 0.33 + pale), 0.92 * rim_share)
+    cup_share = soft_step(cup.distance(*grid), 0.03 * height)
+    blend(image, (0.99, 0.88 + pale, 0.66 + pale), 0.85 * look.contrast * cup_share * rim_share)
+    return cup_share
+
+
+def paint_vessels(
+    image: np.ndarray,
+    look: Camera,
+    arteries: np.ndarray,
+    veins: np.ndarray,
+    cup_share: np.ndarray,
+) -> None:
+    """Darken ``image`` (H, W, 3) in place where vessels run; less on the cup."""
+    for coverage, absorbed in ((arteries, (0.20, 0.42, 0.35)), (veins, (0.36, 0.60, 0.45))):
+        strength = look.contrast * coverage * (1 - 0.35 * cup_share)
+        image *= 1 - strength[..., None] * np.array(absorbed, np.float32)
+
+
+def take_photograph(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    look: Camera,
+    centre: np.ndarray,
+    radius: float,
+    grid: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """Light falls off to the edge and to one side; the field of view ends in black; blur, noise.
+
+    Args:
+        rng: Generator.
+        image: float32 (H, W, 3), changed in place.
+        look: The camera.
+        centre: Centre (x, y) of the field of view in pixels.
+        radius: Its radius in pixels.
+        grid: x and y of all pixels, float32 (H, W).
+
+    Returns:
+        uint8 array (H, W, 3).
+    """
+    dx, dy = (grid[0] - centre[0]) / radius, (grid[1] - centre[1]) / radius
+    from_centre = np.hypot(dx, dy)
+    direction = rng.uniform(0, 2 * np.pi)
+    light = 1.05 - look.illumination * from_centre**2
+    light += rng.uniform(0.03, 0.14) * (dx * np.cos(direction) + dy * np.sin(direction))
+    image *= np.clip(light, 0.1, 1.3)[..., None]
+    inside = np.clip((1 - from_centre) * radius / max(1.0, 0.01 * radius), 0, 1)
+    image *= inside[..., None]
+    image = cv2.GaussianBlur(image, (0, 0), max(0.3, look.blur * radius))
+    image += (
+        rng.normal(0, look.noise, image.shape).astype(np.float32)
+        * (0.15 + 0.85 * inside)[..., None]
+    )
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def disc_labels(
+    outlines: tuple[Outline, Outline], grid: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """Draw the label map of disc and cup.
+
+    Args:
+        outlines: Borders of disc and cup.
+        grid: x and y of all pixels, float32 (H, W).
+
+    Returns:
+        uint8 array (H, W): 0 background, 1 rim, 2 cup; and height of the cup over height of the
+        disc in it.
+    """
+    in_disc, in_cup = (outline.distance(*grid) for outline in outlines)
+    mask = np.where(in_disc >= 0, np.where(in_cup >= 0, 2, 1), 0).astype(np.uint8)
+    rows = [np.flatnonzero((mask >= label).any(axis=1)) for label in (1, 2)]
+    drawn = [row[-1] - row[0] + 1 for row in rows]
+    return mask, float(drawn[1] / drawn[0])
 
 
 def render_fundus(
@@ -267,58 +415,18 @@ def render_fundus(
     disc_at = centre + radius * np.array([-side * rng.uniform(0.34, 0.50), rng.normal(0, 0.05)])
     disc_height = rng.uniform(0.23, 0.29) * min(shape)
     cdr = draw_vertical_cdr(rng, glaucoma)
-    disc, cup = _draw_outlines(rng, disc_at, disc_height, cdr, glaucoma)
+    outlines = draw_outlines(rng, disc_at, disc_height, cdr, glaucoma)
     fovea = disc_at + radius * np.array([side * rng.uniform(0.70, 0.80), rng.uniform(0.04, 0.10)])
 
-    # The retina: a colour per eye, choroidal mottle, dark macula.
-    tint = np.array(look.background, np.float32) * (1 + rng.normal(0, 0.05, 3).astype(np.float32))
-    image = np.broadcast_to(tint, (height, width, 3)).copy()
-    mottle = 0.05 * smooth_noise(rng, shape, radius / 4) + 0.025 * smooth_noise(
-        rng, shape, radius / 22
-    )
-    image *= 1 + mottle[..., None] * np.array([0.6, 1.0, 1.0], np.float32)
-    from_fovea = np.hypot(x - fovea[0], y - fovea[1]) / radius
-    macula = 0.45 * np.exp(-((from_fovea / 0.20) ** 2)) + 0.2 * np.exp(-((from_fovea / 0.06) ** 2))
-    image *= 1 - look.contrast * macula[..., None] * np.array([0.45, 0.75, 0.8], np.float32)
-
-    # Disc and cup, with soft borders; around some discs a pale crescent.
-    in_disc, in_cup = disc.distance(x, y), cup.distance(x, y)
-    if rng.random() < 0.4:
-        crescent = _Outline(disc_at + (side * 0.10 * disc_height, 0), disc.radii * 1.02)
-        share = _soft_step(crescent.distance(x, y), 0.02 * disc_height)
-        _blend(image, tuple(tint * 1.15 + 0.06), 0.7 * share)
-    pale = rng.uniform(-0.04, 0.04)
-    rim_share = _soft_step(in_disc, 0.018 * disc_height)
-    _blend(image, (0.93 + pale, 0.60 + pale, 0.33 + pale), 0.92 * rim_share)
-    cup_share = _soft_step(in_cup, 0.03 * disc_height)
-    _blend(image, (0.99, 0.88 + pale, 0.66 + pale), 0.85 * look.contrast * cup_share * rim_share)
-
-    arteries, veins = _vessel_maps(rng, shape, radius, disc_at, side)
-    for coverage, absorbed in ((arteries, (0.20, 0.42, 0.35)), (veins, (0.36, 0.60, 0.45))):
-        strength = look.contrast * coverage * (1 - 0.35 * cup_share)
-        image *= 1 - strength[..., None] * np.array(absorbed, np.float32)
-
-    # Light falls off to the edge and to one side; the field of view ends in black.
-    dx, dy = (x - centre[0]) / radius, (y - centre[1]) / radius
-    from_centre = np.hypot(dx, dy)
-    direction = rng.uniform(0, 2 * np.pi)
-    light = 1.05 - look.illumination * from_centre**2
-    light += rng.uniform(0.03, 0.14) * (dx * np.cos(direction) + dy * np.sin(direction))
-    image *= np.clip(light, 0.1, 1.3)[..., None]
-    inside = np.clip((1 - from_centre) * radius / max(1.0, 0.01 * radius), 0, 1)
-    image *= inside[..., None]
-    image = cv2.GaussianBlur(image, (0, 0), max(0.3, look.blur * radius))
-    image += (
-        rng.normal(0, look.noise, image.shape).astype(np.float32)
-        * (0.15 + 0.85 * inside)[..., None]
-    )
-
-    mask = np.where(in_disc >= 0, np.where(in_cup >= 0, 2, 1), 0).astype(np.uint8)
-    rows = [np.flatnonzero((mask >= label).any(axis=1)) for label in (1, 2)]
-    drawn = [row[-1] - row[0] + 1 for row in rows]
+    image, tint = paint_retina(rng, shape, look, radius, fovea, (x, y))
+    cup_share = paint_disc(rng, image, look, tint, outlines, side, (x, y))
+    arteries, veins = vessel_maps(rng, shape, radius, disc_at, side)
+    paint_vessels(image, look, arteries, veins, cup_share)
+    photograph = take_photograph(rng, image, look, centre, radius, (x, y))
+    mask, vertical_cdr = disc_labels(outlines, (x, y))
     return FundusPhantom(
-        image=np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8),
+        image=photograph,
         mask=mask,
-        vertical_cdr=float(drawn[1] / drawn[0]),
+        vertical_cdr=vertical_cdr,
         fovea=(float(fovea[0]), float(fovea[1])),
     )
