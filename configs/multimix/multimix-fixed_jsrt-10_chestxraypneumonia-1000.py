@@ -1,0 +1,9 @@
+_base_ = ['./multimix-fixed_jsrt-10_chestxraypneumonia-100.py']
+train_dataloader = dict(
+    dataset=dict(
+        datasets=dict(
+            cls_labelled=dict(split='labelled_1000'),
+            cls_unlabelled=dict(split='unlabelled_1000'),
+        )
+    )
+)

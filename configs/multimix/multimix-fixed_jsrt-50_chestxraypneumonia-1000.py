@@ -1,0 +1,11 @@
+_base_ = ['./multimix-fixed_jsrt-10_chestxraypneumonia-100.py']
+train_dataloader = dict(
+    dataset=dict(
+        datasets=dict(
+            seg_labelled=dict(split='labelled_50'),
+            seg_unlabelled=dict(split='unlabelled_50'),
+            cls_labelled=dict(split='labelled_1000'),
+            cls_unlabelled=dict(split='unlabelled_1000'),
+        )
+    )
+)
