@@ -1,5 +1,5 @@
 from .joint_data_sample import JointDataSample
-from .stacking import stack_annotated, stack_labels, stack_seg_maps
+from .stacking import stack_annotated, stack_labels, stack_seg_maps, stack_task_maps
 from .typing import ConfigType, MultiConfig, OptConfigType, OptSampleList, SampleList
 from .volume_data import VolumeData
 
@@ -14,4 +14,5 @@ __all__ = [
     'stack_annotated',
     'stack_labels',
     'stack_seg_maps',
+    'stack_task_maps',
 ]

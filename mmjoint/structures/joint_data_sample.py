@@ -27,6 +27,8 @@ class JointDataSample(SegDataSample, DataSample):
       ``(1, *space)``; both at the original size.
     - ``seg_uncertainty``: one float ``(1, *space)`` map per measure (``vacuity``,
       ``predictive_entropy``, ...).
+    - ``explanations``: of images, one float ``(1, H, W)`` map >= 0 per way to explain the predicted
+      class (``saliency``, ``class_activation``), at the original size, without unit.
     - ``gt_tasks``: of models with several tasks, one int64 ``(1, *space)`` label map for each task
       that the sample is annotated for, by the task's name; 255 tells nothing.
     - ``pred_tasks``: one float ``(C_t, *space)`` map per task: the probability of each of its
@@ -57,6 +59,19 @@ class JointDataSample(SegDataSample, DataSample):
     @seg_uncertainty.deleter
     def seg_uncertainty(self) -> None:
         del self._seg_uncertainty
+
+    @property
+    def explanations(self) -> PixelData:
+        """Maps that explain the predicted class, one field per way to explain it."""
+        return self._explanations
+
+    @explanations.setter
+    def explanations(self, value: PixelData) -> None:
+        self.set_field(value, '_explanations', dtype=PixelData)
+
+    @explanations.deleter
+    def explanations(self) -> None:
+        del self._explanations
 
     @property
     def gt_tasks(self) -> PixelData:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from mmjoint.utils.errors import UserError
+
 from .joint_data_sample import JointDataSample
 
 IGNORED = 255
@@ -132,3 +134,39 @@ def _device(
     if device is not None:
         return device
     return next((tensor.device for tensor in tensors if tensor is not None), torch.device('cpu'))
+
+
+def stack_task_maps(
+    samples: Sequence[JointDataSample], task: str, *, device: torch.device | str | None = None
+) -> Tensor:
+    """Stack the label maps of one task.
+
+    Args:
+        samples: The batch, all annotated for the task.
+        task: Its name.
+        device: Where the result goes; by default, where the first map is.
+
+    Returns:
+        ``(B, *space)`` int64; 255 tells nothing.
+
+    Raises:
+        UserError: A sample is not annotated for the task.
+        ValueError: The maps have different shapes.
+    """
+    found = []
+    for index, sample in enumerate(samples):
+        tasks = list(sample.gt_tasks.keys()) if 'gt_tasks' in sample else []
+        path = sample.metainfo.get('img_path', f'sample {index} of the batch')
+        if task not in tasks:
+            raise UserError(
+                f'{path}: expected a label map of the task {task!r}, found maps of {tasks}; '
+                'correct the annotated tasks of its data set, or the weights in the model'
+            )
+        found.append(sample.gt_tasks.get(task))
+        if found[-1].shape != found[0].shape:
+            raise ValueError(
+                f'{path}: the map of the task {task!r} has the shape {tuple(found[-1].shape)}, '
+                f'the first of the batch {tuple(found[0].shape)}'
+            )
+    maps = torch.stack([seg_map[0] for seg_map in found]).long()
+    return maps if device is None else maps.to(device)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmjoint.functional.overlap import dice
-from mmjoint.functional.soft_overlap import soft_dice
+from mmjoint.functional.soft_overlap import soft_dice, squared_dice
 
 
 def test_by_hand():
@@ -32,3 +32,15 @@ def test_gradcheck():
         assert torch.autograd.gradcheck(
             lambda p, axes=axes: soft_dice(p, target, axes=axes), pred.clone().requires_grad_()
         )
+
+
+def test_squares():
+    """2 * (1 + 1/4) / (1 + 1/4 + 1/4 + 1 + 1/4) = 10/11 and, of two empty masks, 1."""
+    pred, target = (
+        torch.tensor([[1.0, 0.5, 0.5], [0.0] * 3]),
+        torch.tensor([[1.0, 0.5, 0.0], [0.0] * 3]),
+    )
+    dice = squared_dice(pred, target, axes=(1,), smooth=1e-9)
+    torch.testing.assert_close(dice, torch.tensor([10 / 11, 1.0]))
+    whole = squared_dice(pred, target, smooth=1.0)
+    torch.testing.assert_close(whole, torch.tensor(3.5 / 3.75))

@@ -21,6 +21,7 @@ def full_sample():
     )
     sample.cls_uncertainty = BaseDataElement(vacuity=torch.tensor(0.5))
     sample.cls_alpha = torch.tensor([3.0, 1.0])
+    sample.explanations = PixelData(saliency=torch.full((1, 2, 3), 0.25))
     return sample
 
 
@@ -31,6 +32,7 @@ def check(sample):
     assert sample.gt_sem_seg.data.tolist() == [[[0, 1, 2], [3, 4, 5]]]
     assert sample.seg_uncertainty.vacuity.unique().tolist() == [0.5]
     assert sample.cls_uncertainty.vacuity.item() == 0.5
+    assert sample.explanations.saliency.tolist() == [[[0.25] * 3] * 2]
     assert sample.metainfo == dict(img_path='a.png', ori_shape=(2, 3), num_classes=2)
 
 
@@ -41,18 +43,20 @@ def test_both_vocabularies_on_one_object():
 def test_fields_are_what_was_set():
     assert set(full_sample().keys()) == {
         'gt_label', 'pred_label', 'pred_score', 'cls_alpha', 'gt_sem_seg', 'pred_sem_seg',
-        'seg_logits', 'seg_uncertainty', 'cls_uncertainty',
+        'seg_logits', 'seg_uncertainty', 'cls_uncertainty', 'explanations',
     }  # fmt: skip
 
 
 def test_absent_fields_are_absent():
     sample = JointDataSample()
-    for name in ('gt_label', 'gt_sem_seg', 'seg_uncertainty', 'cls_uncertainty', 'cls_alpha'):
+    for name in ('gt_label', 'gt_sem_seg', 'seg_uncertainty', 'cls_uncertainty', 'explanations'):
         assert name not in sample
         assert sample.get(name) is None
 
 
-@pytest.mark.parametrize('name', ['gt_sem_seg', 'seg_uncertainty', 'cls_uncertainty', 'cls_alpha'])
+@pytest.mark.parametrize(
+    'name', ['gt_sem_seg', 'seg_uncertainty', 'cls_uncertainty', 'cls_alpha', 'explanations']
+)
 def test_a_deleted_field_is_absent(name):
     sample = full_sample()
     delattr(sample, name)

@@ -8,7 +8,9 @@ from mmjoint.structures import (
     stack_annotated,
     stack_labels,
     stack_seg_maps,
+    stack_task_maps,
 )
+from mmjoint.utils.errors import UserError
 
 
 def sample(label=None, seg_map=None, **metainfo):
@@ -92,3 +94,31 @@ def test_annotated_classes():
 def test_annotated_classes_out_of_range():
     with pytest.raises(ValueError, match=r'c\.png: annotated_classes \(0, 3\) has 3'):
         stack_annotated([sample(annotated_classes=(0, 3), img_path='c.png')], 3)
+
+
+def of_tasks(path='a.png', **maps):
+    made = JointDataSample(metainfo=dict(img_path=path))
+    made.gt_tasks = PixelData(**{name: torch.tensor(rows)[None] for name, rows in maps.items()})
+    return made
+
+
+def test_maps_of_a_task():
+    batch = [of_tasks(disc=[[0, 1]], vessel=[[1, 1]]), of_tasks(disc=[[255, 2]])]
+    maps = stack_task_maps(batch, 'disc')
+    assert maps.tolist() == [[[0, 1]], [[255, 2]]] and maps.dtype == torch.int64
+    maps.fill_(7)
+    assert batch[0].gt_tasks.disc.tolist() == [[[0, 1]]]
+
+
+def test_a_task_that_is_not_annotated():
+    batch = [of_tasks(disc=[[0, 1]]), of_tasks('b.png', vessel=[[1, 1]])]
+    with pytest.raises(UserError, match=r"b\.png: expected .* 'disc', found maps of \['vessel'\]"):
+        stack_task_maps(batch, 'disc')
+    with pytest.raises(UserError, match=r'sample 0 of the batch: .* found maps of \[\]'):
+        stack_task_maps([JointDataSample()], 'disc')
+
+
+def test_maps_of_a_task_of_different_sizes():
+    batch = [of_tasks(disc=[[0, 1]]), of_tasks('b.png', disc=[[1]])]
+    with pytest.raises(ValueError, match=r'b\.png: the map of the task .*\(1, 1, 1\).*\(1, 1, 2\)'):
+        stack_task_maps(batch, 'disc')

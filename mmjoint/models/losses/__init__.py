@@ -7,6 +7,7 @@ from .log_dice_loss import LogDiceLoss, one_hot_map
 from .reduction import full_precision, masked_mean
 from .sample_dice_loss import SampleDiceLoss
 from .soft_dice_loss import SoftDiceLoss
+from .task_dice_loss import TaskDiceLoss
 
 __all__ = [
     'ConfidentLabelLoss',
@@ -17,6 +18,7 @@ __all__ = [
     'SampleDiceLoss',
     'SoftDiceLoss',
     'SoftmaxMSELoss',
+    'TaskDiceLoss',
     'full_precision',
     'masked_mean',
     'one_hot_map',
