@@ -18,7 +18,8 @@ PARTS = {f'mmjoint.models.{name}' for name in ('backbones', 'necks', 'decode_hea
 PARTS |= {f'mmjoint.models.{name}' for name in ('layers', 'data_preprocessors')}
 PARTS |= {f'mmjoint.models.{name}' for name in ('discriminators', 'diffusion')}
 RECIPES = {f'mmjoint.models.{name}' for name in ('joint', 'semi', 'adversarial', 'uncertainty')}
-MODELS = PARTS | RECIPES | {'mmjoint.models', 'mmjoint.models.losses'}
+AROUND = 'mmjoint.models.explanations'
+MODELS = PARTS | RECIPES | {'mmjoint.models', 'mmjoint.models.losses', AROUND}
 BESIDE = {f'mmjoint.{name}' for name in ('datasets', 'engine', 'evaluation', 'visualization')}
 ALLOWED = {
     'mmjoint': set(),
@@ -34,6 +35,7 @@ ALLOWED = {
     'mmjoint.models.adversarial': LOSSES | PARTS | {'mmjoint.models.joint'},
     # Around any built model: it knows their base class alone.
     'mmjoint.models.uncertainty': LOSSES | {'mmjoint.models.joint'},
+    AROUND: LOSSES | {f'mmjoint.models.{name}' for name in ('layers', 'joint', 'uncertainty')},
     'mmjoint.models': MODELS,  # its __init__ lists its modules
     **{package: LOW for package in BESIDE},
     'mmjoint.apis': LOW | MODELS | BESIDE,

@@ -102,10 +102,14 @@ class JointModel(BaseJointModel):
         feats = tuple(self.backbone(inputs))
         return feats if self.neck is None else tuple(self.neck(feats))
 
+    def classify(self, inputs: Tensor) -> Tensor:
+        """Class logits ``(B, K)`` of a batch, by the encoder alone."""
+        return self.cls_head(self.extract_feat(inputs))
+
     def saliency(self, inputs: Tensor) -> Tensor:
         """How much the logit of the predicted class changes with each pixel, ``(B, 1, H, W)``."""
         parts = [part for part in (self.backbone, self.neck, self.cls_head) if part is not None]
-        return saliency_map(inputs, lambda x: self.cls_head(self.extract_feat(x)), parts)
+        return saliency_map(inputs, self.classify, parts)
 
     def decode_feats(self, inputs: Tensor, feats: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """What the decode head sees of a batch: its maps, with a bridge the saliency as well."""

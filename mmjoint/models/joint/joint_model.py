@@ -126,6 +126,16 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
     def loss(self, inputs: Tensor, data_samples: SampleList) -> dict[str, Tensor]:
         """Losses of a batch; samples without a label are masked, not skipped."""
 
+    def classify(self, inputs: Tensor) -> Tensor:
+        """Scores of the image classes of a batch, ``(B, K)``: logits, or evidence.
+
+        Models that classify have it; :mod:`mmjoint.models.explanations` explains the class by it.
+
+        Raises:
+            NotImplementedError: The model does not classify.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not classify')
+
     @abstractmethod
     def infer_window(self, inputs: Tensor) -> BatchPrediction:
         """Predict a batch as it is, of whole inputs or of windows."""

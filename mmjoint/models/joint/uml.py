@@ -145,6 +145,10 @@ class UML(BaseJointModel):
             ),
         }
 
+    def classify(self, inputs: Tensor) -> Tensor:
+        """Evidence for each image class, ``(B, K)``."""
+        return self.decode(*self.extract_feat(inputs), all_levels=False).cls_evidence
+
     def infer_window(self, inputs: Tensor) -> BatchPrediction:
         """Predict the final mask, the mutual decoder's evidence and the evidential class."""
         output = self.decode(*self.extract_feat(inputs), all_levels=False)

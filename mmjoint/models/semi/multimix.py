@@ -232,10 +232,6 @@ class MultiMix(JointModel):
         """Logits of the masks of a batch, at the decode head's size."""
         return self.decode_head(self.decode_feats(inputs, self.extract_feat(inputs)))
 
-    def classify(self, inputs: Tensor) -> Tensor:
-        """Class logits ``(B, K)`` of a batch, by the encoder alone."""
-        return self.cls_head(self.extract_feat(inputs))
-
     # Prediction -----------------------------------------------------------------------------
 
     def infer_window(self, inputs: Tensor) -> BatchPrediction:
