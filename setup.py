@@ -43,5 +43,6 @@ setup(
         'scikit-image>=0.22',
         'pydicom>=2.4',
     ],
-    extras_require={'dev': ['pytest>=8.0', 'ruff>=0.6']},
+    # nbclient and ipykernel execute the notebook of docs/tutorials.
+    extras_require={'dev': ['pytest>=8.0', 'ruff>=0.6', 'nbclient>=0.10', 'ipykernel>=6.29']},
 )
