@@ -11,21 +11,28 @@ from typing import Any
 from .breast_mr import write_ispy1
 from .chest_xray_raw import write_chest_xray_pneumonia, write_nih_pneumonia
 from .common import Track
+from .ddr_raw import write_ddr
+from .idrid_raw import write_idrid, write_reta
 from .isic_raw import write_isic2016
 from .jsrt_raw import write_jsrt
 from .la_raw import write_la
 from .mmwhs_raw import write_mmwhs
 from .mnms_raw import write_mnms
 from .montgomery_raw import write_montgomery
-from .refuge_raw import write_refuge
+from .refuge_raw import write_refuge, write_refuge_tasks
 from .synapse_raw import write_synapse
+from .vessel_sets_raw import write_aria, write_drive, write_stare
 
 __all__ = [
     'PHANTOM_SETS',
     'Option',
     'PhantomSet',
     'Track',
+    'write_aria',
     'write_chest_xray_pneumonia',
+    'write_ddr',
+    'write_drive',
+    'write_idrid',
     'write_isic2016',
     'write_ispy1',
     'write_jsrt',
@@ -35,6 +42,9 @@ __all__ = [
     'write_montgomery',
     'write_nih_pneumonia',
     'write_refuge',
+    'write_refuge_tasks',
+    'write_reta',
+    'write_stare',
     'write_synapse',
 ]
 
@@ -148,4 +158,41 @@ PHANTOM_SETS: dict[str, PhantomSet] = {
         size_help='edge length of an image (1024 in NIH ChestX-ray14)',
         options=(Option('pneumonia_share', 0.34, 'share of pneumonia', 0, 1),),
     ),
+    'reta': PhantomSet(
+        write_reta,
+        size=512,
+        size_help='height of a photograph (2848 in IDRiD)',
+        options=(Option('split_ratio', (54.0, 27.0), 'relative sizes: with masks, without', 0.01),),
+    ),
+    'ddr': PhantomSet(
+        write_ddr,
+        size=512,
+        size_help='height of the largest photographs; the others have at least 0.8 of it',
+        options=(
+            Option(
+                'split_ratio', (383.0, 149.0, 225.0), 'relative sizes of train, val, test', 0.01
+            ),
+        ),
+    ),
+    'refuge_tasks': PhantomSet(
+        write_refuge_tasks,
+        size=512,
+        size_help='width of a training photograph (2124 in REFUGE); the others shrink alike',
+        options=(
+            Option('glaucoma_share', 0.25, 'share of glaucoma per split', 0, 1),
+            Option('split_ratio', (1.0, 1.0, 1.0), 'relative sizes of train, val, test', 0.01),
+            Option('nested_test_masks', False, 'put test masks into folders G and N'),
+        ),
+    ),
+    'idrid': PhantomSet(
+        write_idrid,
+        size=512,
+        size_help='height of a photograph (2848 in IDRiD)',
+        options=(
+            Option('split_ratio', (54.0, 27.0), 'relative sizes of training and test set', 0.01),
+        ),
+    ),
+    'drive': PhantomSet(write_drive, size=584, size_help='height of a photograph (584 in DRIVE)'),
+    'stare': PhantomSet(write_stare, size=605, size_help='height of a photograph (605 in STARE)'),
+    'aria': PhantomSet(write_aria, size=576, size_help='height of a photograph (576 in ARIA)'),
 }

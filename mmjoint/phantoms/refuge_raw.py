@@ -1,6 +1,6 @@
 """Fundus phantoms in the files and folders in which REFUGE is distributed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +8,8 @@ import numpy as np
 
 from .common import Track, case_rng, divide, draw_labels, untracked, write_image, write_sheet
 from .fundus import FundusPhantom, render_fundus
+from .fundus_raw import write_truth
+from .fundus_structures import StructuredFundus, render_structures
 
 SPLITS = ('train', 'val', 'test')
 ZEISS_WIDTH, ZEISS_HEIGHT, CANON_SIDE = 2124, 2056, 1634
@@ -47,12 +49,12 @@ def _paths(split: str, case_id: str, glaucoma: int, nested: bool) -> tuple[str, 
     return f'Test400/{case_id}.jpg', f'REFUGE-Test-GT/Disc_Cup_Masks/{folder}{case_id}.bmp'
 
 
-def _write_sheets(root: Path, rows: dict[str, list[tuple[str, int, FundusPhantom]]]) -> None:
+def _write_sheets(root: Path, rows: dict[str, list[tuple[str, int, tuple[float, float]]]]) -> None:
     """Write the three sheets, each with the columns that REFUGE gives it."""
     tables: dict[str, list[list[Any]]] = {split: [] for split in SPLITS}
     for split, cases in rows.items():
-        for number, (case_id, glaucoma, phantom) in enumerate(sorted(cases, key=lambda c: c[0]), 1):
-            fovea = [round(place, 2) for place in phantom.fovea]
+        for number, (case_id, glaucoma, at) in enumerate(sorted(cases, key=lambda c: c[0]), 1):
+            fovea = [round(place, 2) for place in at]
             label = [] if split == 'train' else [glaucoma]
             place = [*label, *fovea] if split == 'test' else [*fovea, *label]
             tables[split].append([number, f'{case_id}.jpg', *place])
@@ -102,7 +104,68 @@ def write_refuge(
     Returns:
         Per case its split, id, label and vertical cup/disc ratio.
     """
-    plan = []
+    return _write(
+        root,
+        _plan(num_cases, seed, glaucoma_share, split_ratio),
+        render=render_fundus,
+        seed=seed,
+        size=size,
+        nested_test_masks=nested_test_masks,
+        track=track,
+    )
+
+
+def write_refuge_tasks(
+    root: Path,
+    *,
+    num_cases: int,
+    seed: int,
+    size: int = 512,
+    glaucoma_share: float = 0.25,
+    split_ratio: Sequence[float] = (1, 1, 1),
+    nested_test_masks: bool = False,
+    track: Track = untracked,
+) -> list[dict[str, Any]]:
+    """Write phantoms in REFUGE's official raw layout, with the truth of all tasks beside.
+
+    The eyes are those of the other fundus sets: some have lesions, which REFUGE does not label.
+
+    Args:
+        root: Folder to write to.
+        num_cases: Number of photographs in all splits together.
+        seed: Same seed, same files.
+        size: Width of a training photograph; the real one is 2124.
+        glaucoma_share: Share of glaucoma in each split; the real one is 0.1.
+        split_ratio: Relative sizes of train, val and test.
+        nested_test_masks: Put test masks into folders ``G`` and ``N``, as some archives do.
+        track: Shows progress.
+
+    Returns:
+        Per case its split, id, label, cup/disc ratio and shares of the structures.
+    """
+
+    def render(
+        rng: np.random.Generator, shape: tuple[int, int], camera: str, glaucoma: bool
+    ) -> StructuredFundus:
+        return render_structures(rng, shape, camera, glaucoma=glaucoma)
+
+    return _write(
+        root,
+        _plan(num_cases, seed, glaucoma_share, split_ratio),
+        render=render,
+        seed=seed,
+        size=size,
+        nested_test_masks=nested_test_masks,
+        track=track,
+    )
+
+
+_Plan = list[tuple[str, str, int, tuple[int, int]]]
+
+
+def _plan(num_cases: int, seed: int, glaucoma_share: float, split_ratio: Sequence[float]) -> _Plan:
+    """Split, id, label and key of the generator of all cases."""
+    plan: _Plan = []
     for place, (split, count) in enumerate(
         zip(SPLITS, divide(num_cases, split_ratio), strict=True)
     ):
@@ -113,22 +176,36 @@ def write_refuge(
             number = seen[label] if split == 'train' else index + 1
             initial = {'train': 'ng'[label], 'val': 'V', 'test': 'T'}[split]
             plan.append((split, f'{initial}{number:04d}', label, (place, index)))
-    rows: dict[str, list[tuple[str, int, FundusPhantom]]] = {split: [] for split in SPLITS}
+    return plan
+
+
+def _write(
+    root: Path,
+    plan: _Plan,
+    *,
+    render: Callable[..., FundusPhantom | StructuredFundus],
+    seed: int,
+    size: int,
+    nested_test_masks: bool,
+    track: Track,
+) -> list[dict[str, Any]]:
+    """Draw all cases and write them; gives what is known about them."""
+    rows: dict[str, list[tuple[str, int, tuple[float, float]]]] = {split: [] for split in SPLITS}
     truth = []
     for split, case_id, label, key in track(plan, 'fundus phantoms'):
         camera = 'zeiss' if split == 'train' else 'canon'
-        phantom = render_fundus(case_rng(seed, *key), image_shape(split, size), camera, bool(label))
+        phantom = render(case_rng(seed, *key), image_shape(split, size), camera, bool(label))
+        known = {'split': split, 'id': case_id, 'glaucoma': label}
+        if isinstance(phantom, StructuredFundus):
+            mask = phantom.odoc
+            known |= write_truth(root, case_id, phantom)
+        else:
+            mask = phantom.mask
+            known['vertical_cdr'] = round(phantom.vertical_cdr, 4)
         image_path, mask_path = _paths(split, case_id, label, nested_test_masks)
         write_image(root / image_path, phantom.image)
-        write_image(root / mask_path, GREY_OF_ID[phantom.mask])
-        rows[split].append((case_id, label, phantom))
-        truth.append(
-            {
-                'split': split,
-                'id': case_id,
-                'glaucoma': label,
-                'vertical_cdr': round(phantom.vertical_cdr, 4),
-            }
-        )
+        write_image(root / mask_path, GREY_OF_ID[mask])
+        rows[split].append((case_id, label, phantom.fovea))
+        truth.append(known)
     _write_sheets(root, rows)
     return truth
