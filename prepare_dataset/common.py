@@ -255,12 +255,12 @@ def _content_checksum(
     """
     digest = hashlib.sha256()
     for record in records:
-        for key in ('img_path', 'seg_map_path'):
-            if key in record:
-                name = record[key]
-                if name not in known:
-                    known[name] = sha256_file(root / name)
-                digest.update(f'{name} {known[name]}\n'.encode())
+        keys = ('img_path', 'seg_map_path', 'fov_path', 'od_map_path')
+        names = [record[key] for key in keys if key in record]
+        for name in (*names, *record.get('task_map_paths', {}).values()):
+            if name not in known:
+                known[name] = sha256_file(root / name)
+            digest.update(f'{name} {known[name]}\n'.encode())
     return digest.hexdigest()
 
 
@@ -274,6 +274,7 @@ def write_annotations(
     records: Mapping[str, Sequence[dict[str, Any]]],
     command: str,
     options: Mapping[str, Any],
+    tasks: Mapping[str, Mapping[str, Sequence[int]]] | None = None,
 ) -> None:
     """Write ``annotations/<split>.json`` and ``dataset_info.json``.
 
@@ -286,6 +287,7 @@ def write_annotations(
         records: Per split its records, with paths relative to ``root``.
         command: The command that made the folder.
         options: The options of that command.
+        tasks: Task -> channel -> its values in the task's label maps, for sets of several tasks.
 
     Raises:
         UserError: A split has no record.
@@ -316,6 +318,7 @@ def write_annotations(
         'phantom': (raw_root / PHANTOM_FILE).is_file(),
         'classes': list(classes),
         'cls_classes': list(cls_classes),
+        **({} if tasks is None else {'tasks': tasks}),
         'splits': splits,
         'files': files,
         'command': command,
