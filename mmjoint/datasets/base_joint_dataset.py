@@ -110,6 +110,7 @@ class BaseJointDataset(BaseDataset):
             self.ann_file,
             num_classes=num_classes,
             num_cls_classes=len(self._metainfo['cls_classes']),
+            tasks=self._metainfo.get('tasks'),
         )
         data_list = [self.parse_data_info(record) for record in records]
         self._check_files(data_list)
@@ -186,10 +187,12 @@ class BaseJointDataset(BaseDataset):
 
     def _check_files(self, data_list: list[dict]) -> None:
         for key, what in (('img_path', 'images'), ('seg_map_path', 'masks')):
-            paths = [info[key] for info in data_list if key in info]
-            missing = [path for path in paths if not osp.isfile(path)]
-            if missing:
-                raise UserError(
-                    f'{missing[0]}: not found; {len(missing)} of {len(paths)} {what} that '
-                    f'{self.ann_file} names are missing; make them by `{self.PREPARE_COMMAND}`'
-                )
+            self._check_there([info[key] for info in data_list if key in info], what)
+
+    def _check_there(self, paths: Sequence[str], what: str) -> None:
+        missing = [path for path in paths if not osp.isfile(path)]
+        if missing:
+            raise UserError(
+                f'{missing[0]}: not found; {len(missing)} of {len(paths)} {what} that '
+                f'{self.ann_file} names are missing; make them by `{self.PREPARE_COMMAND}`'
+            )

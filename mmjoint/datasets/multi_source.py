@@ -24,7 +24,8 @@ class MultiSourceDataset(ConcatDataset):
     Args:
         datasets: The sources, as configs or built, in the order of the sampler's ``counts``; by
             name, so that a config can change one of them (or leave it out with None), or as a
-            sequence. Of those that have mask classes these must agree, and so the image classes.
+            sequence. Of those that have mask classes these must agree, and so the image classes and
+            the tasks.
 
     Raises:
         UserError: There is none, their classes differ, or their pipelines end with other branches,
@@ -40,6 +41,7 @@ class MultiSourceDataset(ConcatDataset):
         metas = [dataset.metainfo for dataset in built]
         for name in ('classes', 'cls_classes'):
             _check_same(name, [tuple(meta.get(name, ())) or None for meta in metas])
+        _check_same('tasks', [tuple(meta.get('tasks', {}).items()) or None for meta in metas])
         _check_same('branches', [_branches(dataset) for dataset in built], all_have=True)
         # Sources may differ in how they were made; their classes were compared above.
         names = sorted({key for meta in metas for key in meta})

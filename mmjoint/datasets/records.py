@@ -1,6 +1,7 @@
 """Reading and checking of ``annotations/<split>.json``."""
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,14 @@ def read_records(path: str, prepare_command: str) -> list[Any]:
     return records
 
 
-def check_records(records: list[Any], path: str, *, num_classes: int, num_cls_classes: int) -> None:
+def check_records(
+    records: list[Any],
+    path: str,
+    *,
+    num_classes: int,
+    num_cls_classes: int,
+    tasks: Collection[str] | None = None,
+) -> None:
     """Check each record's keys, types and ranges.
 
     Args:
@@ -48,12 +56,16 @@ def check_records(records: list[Any], path: str, *, num_classes: int, num_cls_cl
         path: The file, for the error message.
         num_classes: Number C of mask classes.
         num_cls_classes: Number K of image classes.
+        tasks: Names of the tasks that records may have label maps of. By default nothing is asked
+            of them.
 
     Raises:
         UserError: At the first record that is wrong.
     """
     for number, record in enumerate(records):
         fault = _fault(record, num_classes, num_cls_classes)
+        if not fault and tasks is not None:
+            fault = _fault_of_tasks(record, tasks)
         if fault:
             raise UserError(f'{path}: record {number}: {fault}')
 
@@ -76,6 +88,21 @@ def _fault(record: Any, num_classes: int, num_cls_classes: int) -> str | None:
             f'found {annotated!r}'
         )
     return _fault_of_geometry(record)
+
+
+def _fault_of_tasks(record: dict, tasks: Collection[str]) -> str | None:
+    paths = record.get('task_map_paths', {})
+    if not isinstance(paths, dict) or not all(
+        isinstance(path, str) and path for path in paths.values()
+    ):
+        return f'expected task_map_paths to be texts by task, found {paths!r}'
+    unknown = sorted(set(paths) - set(tasks))
+    if unknown:
+        return f'expected task_map_paths of the tasks {tuple(tasks)}, found {unknown[0]!r}'
+    fov = record.get('fov_path', 'absent')
+    if not isinstance(fov, str) or not fov:
+        return f'expected a text under fov_path, found {fov!r}'
+    return None
 
 
 def _fault_of_geometry(record: dict) -> str | None:

@@ -17,6 +17,8 @@ from .noise import GaussianNoise, SaltAndPepper
 from .randaugment import PillowRandAugment
 from .reflect_crop import RandomReflectCrop
 from .resizing import PillowResize
+from .task_augment import RandomNoiseCutOut, RandomRotateChoice
+from .task_loading import LoadTaskMaps
 from .tta_views import TTAViews
 from .volume_loading import LoadVolume, LoadVolumeAnnotations
 
@@ -25,6 +27,7 @@ __all__ = [
     'GaussianNoise',
     'LoadJointAnnotations',
     'LoadJointImage',
+    'LoadTaskMaps',
     'LoadVolume',
     'LoadVolumeAnnotations',
     'MonaiTransform',
@@ -38,7 +41,9 @@ __all__ = [
     'RandomContrastPatch',
     'RandomCropPatch',
     'RandomGammaPatch',
+    'RandomNoiseCutOut',
     'RandomReflectCrop',
+    'RandomRotateChoice',
     'RandomRotatePatch',
     'RandomScalePatch',
     'RandomSubset',

@@ -8,6 +8,8 @@ from mmengine.structures import PixelData
 from mmjoint.registry import TRANSFORMS
 from mmjoint.structures import JointDataSample, VolumeData
 
+from .task_loading import TASK_PREFIX
+
 
 @TRANSFORMS.register_module()
 class PackJointInputs(BaseTransform):
@@ -20,13 +22,15 @@ class PackJointInputs(BaseTransform):
     - img (np.ndarray): ``(H, W, C)`` or ``(D, H, W, C)``
     - gt_label (int, optional)
     - gt_seg_map (np.ndarray, optional): ``(H, W)`` or ``(D, H, W)``
+    - gt_task_<name> (np.ndarray, optional): ``(H, W)``, where ``seg_fields`` names them
     - those of ``meta_keys`` that are there
 
     The result has the keys:
 
     - inputs (Tensor): ``(C, H, W)`` or ``(C, D, H, W)``, the image's dtype (float64 as float32)
     - data_samples (JointDataSample): ``gt_label`` int64 ``(1,)``, ``gt_sem_seg`` int64
-      ``(1, *space)`` as ``PixelData`` or ``VolumeData``, and the metainfo
+      ``(1, *space)`` as ``PixelData`` or ``VolumeData``, ``gt_tasks`` with one int64
+      ``(1, H, W)`` by task, and the metainfo
 
     Args:
         meta_keys: Keys that become metainfo where they are present and not ``None``.
@@ -49,6 +53,8 @@ class PackJointInputs(BaseTransform):
             'scale_factor',
             'flip',
             'flip_direction',
+            'fov_path',
+            'frame',
         ),
     ) -> None:
         self.meta_keys = tuple(meta_keys)
@@ -68,6 +74,13 @@ class PackJointInputs(BaseTransform):
             seg_map = torch.from_numpy(results['gt_seg_map'].astype(np.int64))[None]
             kind = PixelData if seg_map.ndim == 3 else VolumeData
             sample.gt_sem_seg = kind(data=seg_map)
+        tasks = [key for key in results.get('seg_fields', ()) if key.startswith(TASK_PREFIX)]
+        if tasks:
+            maps = {
+                key.removeprefix(TASK_PREFIX): torch.from_numpy(results[key].astype(np.int64))[None]
+                for key in tasks
+            }
+            sample.gt_tasks = PixelData(**maps)
         return dict(inputs=inputs, data_samples=sample)
 
     def __repr__(self) -> str:

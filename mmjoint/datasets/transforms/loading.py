@@ -10,7 +10,7 @@ from mmjoint.registry import TRANSFORMS
 from mmjoint.utils.errors import UserError
 
 IGNORED = 255
-_PNG = b'\x89PNG\r\n\x1a\n'
+PNG_START = b'\x89PNG\r\n\x1a\n'
 
 
 @TRANSFORMS.register_module()
@@ -88,12 +88,7 @@ class LoadJointAnnotations(BaseTransform):
             return results
         path = results['seg_map_path']
         seg_map = read_seg_map(path, results['classes'])
-        if seg_map.shape != tuple(results['ori_shape'][:2]):
-            raise UserError(
-                f'{path}: expected the size of the image {results["img_path"]}, '
-                f'{_size(results["ori_shape"])}, found {_size(seg_map.shape)}; '
-                'prepare the set again'
-            )
+        check_size_of_image(path, seg_map, results)
         if 'annotated_classes' in results:
             seg_map = keep_classes(seg_map, results['annotated_classes'])
         results['gt_seg_map'] = seg_map
@@ -147,12 +142,22 @@ def check_class_numbers(path: str, seg_map: np.ndarray, classes: Sequence[str]) 
         )
 
 
-def _decode(path: str, flags: int, check: Callable[[str, bytes], None] | None = None) -> np.ndarray:
+def read_whole_file(path: str) -> bytes:
+    """Read a file and refuse a JPEG or PNG that is truncated or damaged.
+
+    Raises:
+        UserError: The file cannot be read or is not whole.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f'{path}: cannot read the file ({error.strerror})') from error
     _check_whole(path, data)
+    return data
+
+
+def _decode(path: str, flags: int, check: Callable[[str, bytes], None] | None = None) -> np.ndarray:
+    data = read_whole_file(path)
     if check is not None:
         check(path, data)
     try:
@@ -160,18 +165,23 @@ def _decode(path: str, flags: int, check: Callable[[str, bytes], None] | None = 
     except cv2.error:
         array = None
     if array is None:
-        raise UserError(
-            f'{path}: expected a readable image, found {len(data)} bytes that cannot be decoded; '
-            'replace the file'
-        )
+        raise undecodable(path, data)
     return array
+
+
+def undecodable(path: str, data: bytes) -> UserError:
+    """Make the error of a file that is no readable image."""
+    return UserError(
+        f'{path}: expected a readable image, found {len(data)} bytes that cannot be decoded; '
+        'replace the file'
+    )
 
 
 def _check_whole(path: str, data: bytes) -> None:
     # OpenCV fills up a truncated file and only mutters about it on stderr.
     if data.startswith(b'\xff\xd8') and b'\xff\xd9' not in data[-1024:]:
         whole = False
-    elif data.startswith(_PNG):
+    elif data.startswith(PNG_START):
         whole = _is_whole_png(data)
     else:
         return
@@ -184,7 +194,7 @@ def _check_whole(path: str, data: bytes) -> None:
 
 def _is_whole_png(data: bytes) -> bool:
     """Walk through the chunks of a PNG (length, type, data, checksum) up to its end mark."""
-    start = len(_PNG)
+    start = len(PNG_START)
     while start + 12 <= len(data):
         stop = start + 8 + int.from_bytes(data[start : start + 4], 'big')
         checksum = int.from_bytes(data[stop : stop + 4], 'big')
@@ -199,7 +209,7 @@ def _is_whole_png(data: bytes) -> bool:
 def _check_mask_header(path: str, data: bytes) -> None:
     # OpenCV spreads masks of 1, 2 and 4 bits over 0..255 and looks up palettes, which would
     # change the class numbers without a word.
-    if data.startswith(_PNG):
+    if data.startswith(PNG_START):
         depth, kind = data[24], data[25]
         if depth != 8 or kind != 0:
             name = {0: 'grey', 2: 'RGB', 3: 'palette', 4: 'grey with alpha', 6: 'RGBA'}.get(kind)
@@ -223,6 +233,25 @@ def keep_classes(seg_map: np.ndarray, classes: Sequence[int]) -> np.ndarray:
     table[list(classes)] = list(classes)
     table[IGNORED] = IGNORED
     return table[seg_map]
+
+
+def check_size_of_image(path: str, seg_map: np.ndarray, results: dict) -> None:
+    """Refuse a map of another size than the file of the image.
+
+    Args:
+        path: The map's file, for the message.
+        seg_map: ``(H, W)``.
+        results: Of the pipeline, with ``ori_shape`` and ``img_path``.
+
+    Raises:
+        UserError: The sizes differ.
+    """
+    if seg_map.shape != tuple(results['ori_shape'][:2]):
+        raise UserError(
+            f'{path}: expected the size of the image {results["img_path"]}, '
+            f'{_size(results["ori_shape"])}, found {_size(seg_map.shape)}; '
+            'prepare the set again'
+        )
 
 
 def _size(shape: Sequence[int]) -> str:

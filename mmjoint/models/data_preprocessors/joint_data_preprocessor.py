@@ -1,8 +1,11 @@
 from typing import Any
 
+import torch.nn.functional as F
+from mmengine.structures import PixelData
 from mmseg.models import SegDataPreProcessor
 
 from mmjoint.registry import MODELS
+from mmjoint.structures import SampleList
 
 from .checks import check_finite_values, check_same_shape
 
@@ -15,8 +18,9 @@ class JointDataPreprocessor(SegDataPreProcessor):
     image. With ``mean=[0.0], std=[255.0]`` the input is exactly ``x / 255`` in float32.
 
     In training, images of different sizes are padded at the bottom and right to the largest of the
-    batch and to a multiple of ``size_divisor``, with ignored pixels in the mask. Outside training
-    they must agree; padding is done by ``test_cfg=dict(size_divisor=...)`` only.
+    batch and to a multiple of ``size_divisor``, with ignored pixels in the mask and in the label
+    maps of tasks. Outside training they must agree; padding is done by
+    ``test_cfg=dict(size_divisor=...)`` only.
 
     Args:
         mean: Mean of all channels (one value) or of each of three.
@@ -73,4 +77,18 @@ class JointDataPreprocessor(SegDataPreProcessor):
         check_same_shape(inputs, samples, training, num_axes=(3,))
         if self.check_finite:
             check_finite_values(inputs, samples)
-        return super().forward(data, training)
+        data = super().forward(data, training)
+        if training:
+            self._pad_tasks(data['data_samples'] or ())
+        return data
+
+    def _pad_tasks(self, samples: SampleList) -> None:
+        # mmseg pads the maps that it knows, and leaves by how much.
+        for sample in samples:
+            padding = sample.metainfo['padding_size']
+            if any(padding) and 'gt_tasks' in sample:
+                maps = {
+                    task: F.pad(labels, padding, value=self.seg_pad_val)
+                    for task, labels in sample.gt_tasks.items()
+                }
+                sample.gt_tasks = PixelData(**maps)

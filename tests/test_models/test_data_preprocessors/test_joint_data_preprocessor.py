@@ -101,3 +101,19 @@ def test_the_stock_preprocessor_agrees():
     )
     data = dict(inputs=[all_values()], data_samples=[sample('a.png')])
     assert torch.equal(stock(data, True)['inputs'], build()(data, True)['inputs'])
+
+
+def test_label_maps_of_tasks_are_padded_with_the_image():
+    samples = [sample('a.png'), sample('b.png')]
+    maps = dict(vessel=torch.ones(1, 4, 6, dtype=torch.int64), odoc=torch.zeros(1, 4, 6).long())
+    samples[0].gt_tasks = PixelData(**maps)
+    images = [torch.full((3, 4, 6), 255.0), torch.full((3, 8, 8), 255.0)]
+    out = build(size_divisor=4)(dict(inputs=images, data_samples=samples), True)['data_samples']
+    assert 'gt_tasks' not in out[1]
+    for task, labels in maps.items():
+        padded = out[0].gt_tasks.get(task)
+        assert padded.dtype == torch.int64 and padded.shape == (1, 8, 8)
+        assert torch.equal(padded[:, :4, :6], labels) and (padded == 255).sum() == 40
+    kept = out[0].gt_tasks
+    build()(dict(inputs=[torch.zeros(3, 8, 8)], data_samples=[out[0]]), True)
+    assert out[0].gt_tasks is kept

@@ -1,0 +1,177 @@
+# Fundus photographs of three sets, of which each labels one task: crops of 512x512 from images
+# resized to 1024x1024 times 0.5 to 2. One image of each set in a batch. Made by, each with RAW its
+# download (and so for the test sets):
+#   python prepare_dataset/reta.py RAW data/reta
+#   python prepare_dataset/ddr.py RAW data/ddr
+# Images come as RGB in [0, 255]; the model's preprocessor has the mean and the deviation.
+dataset_type = 'FundusTasksDataset'
+
+load = [dict(type='LoadJointImage'), dict(type='LoadTaskMaps')]
+crop = [
+    dict(
+        type='mmcv.RandomResize',
+        scale=(1024, 1024),
+        ratio_range=(0.5, 2.0),
+        resize_type='mmseg.Resize',
+        keep_ratio=True,
+    ),
+    dict(type='mmseg.RandomCrop', crop_size=(512, 512)),
+]
+horizontal_flip = dict(type='mmseg.RandomFlip', prob=0.5, direction='horizontal')
+vertical_flip = dict(type='mmseg.RandomFlip', prob=0.5, direction='vertical')
+# From outside comes black, and 255 into the label maps.
+rotation = dict(
+    type='RandomRotateChoice',
+    degrees=(-15, -11.25, -7.5, -3.75, 0, 3.75, 7.5, 11.25, 15),
+)
+pack = dict(type='PackJointInputs')
+# Both flips work, as was meant; in the published training the second undid the first.
+flipped_aug = [*crop, horizontal_flip, vertical_flip, rotation, pack]
+test_pipeline = [
+    dict(type='LoadJointImage'),
+    dict(type='mmseg.Resize', scale=(1024, 1024), keep_ratio=True),
+    # Behind the resizing: the maps keep the stored size, to which predictions are brought back.
+    dict(type='LoadTaskMaps'),
+    pack,
+]
+
+branches = ('reta', 'ddr', 'refuge')
+reta_pipeline = [
+    *load,
+    dict(type='MultiBranch', branches=branches, pipelines=dict(reta=flipped_aug)),
+]
+ddr_pipeline = [
+    *load,
+    dict(type='MultiBranch', branches=branches, pipelines=dict(ddr=flipped_aug)),
+]
+refuge_pipeline = [
+    *load,
+    dict(type='MultiBranch', branches=branches, pipelines=dict(refuge=flipped_aug)),
+]
+
+# Each iteration draws one image of each set, whatever their sizes.
+train_dataloader = dict(
+    batch_size=3,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='MultiSourceSampler', counts=(1, 1, 1), endless=True),
+    dataset=dict(
+        type='MultiSourceDataset',
+        datasets=dict(
+            reta=dict(
+                type=dataset_type,
+                data_root='data/reta/',
+                split='train',
+                annotated_tasks=('vessel',),
+                pipeline=reta_pipeline,
+            ),
+            ddr=dict(
+                type=dataset_type,
+                data_root='data/ddr/',
+                split='train',
+                annotated_tasks=('lesion',),
+                pipeline=ddr_pipeline,
+            ),
+            refuge=dict(
+                type=dataset_type,
+                data_root='data/refuge/',
+                split='train',
+                annotated_tasks=('odoc',),
+                pipeline=refuge_pipeline,
+            ),
+        ),
+    ),
+)
+# A set that is set to None is left out, and so must be the metrics of its domain.
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type='MultiSourceDataset',
+        datasets=dict(
+            drive=dict(
+                type=dataset_type,
+                data_root='data/drive/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            stare=dict(
+                type=dataset_type,
+                data_root='data/stare/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            ddr=dict(
+                type=dataset_type,
+                data_root='data/ddr/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            refuge=dict(
+                type=dataset_type,
+                data_root='data/refuge/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+        ),
+    ),
+)
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='ResumableSampler', shuffle=False, round_up=False),
+    dataset=dict(
+        type='MultiSourceDataset',
+        datasets=dict(
+            drive=dict(
+                type=dataset_type,
+                data_root='data/drive/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            stare=dict(
+                type=dataset_type,
+                data_root='data/stare/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            aria=dict(
+                type=dataset_type,
+                data_root='data/aria/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            ddr=dict(
+                type=dataset_type,
+                data_root='data/ddr/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            idrid=dict(
+                type=dataset_type,
+                data_root='data/idrid/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+            refuge=dict(
+                type=dataset_type,
+                data_root='data/refuge/',
+                split='test',
+                test_mode=True,
+                pipeline=test_pipeline,
+            ),
+        ),
+    ),
+)
