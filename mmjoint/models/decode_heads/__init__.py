@@ -8,6 +8,7 @@ from .mutual_evidence_head import (
     SingleMutualEvidenceHead,
 )
 from .nd_head import BaseDecodeHeadND
+from .task_decode_head import TaskDecodeHead
 from .uper_head import JointUPerHead
 from .vnet_head import VNetHead
 
@@ -24,5 +25,6 @@ __all__ = [
     'NavigatedHead',
     'ReliableMaskHead',
     'SingleMutualEvidenceHead',
+    'TaskDecodeHead',
     'VNetHead',
 ]

@@ -1,0 +1,3 @@
+from .conv_critic import ConvCritic
+
+__all__ = ['ConvCritic']
