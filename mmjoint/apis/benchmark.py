@@ -89,10 +89,10 @@ def run_benchmark(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
         Plain values: ``seconds`` (median per phase and iteration: ``data`` with preprocessing and
         transfer, where workers load it the time waited for them; ``forward``, and in training
         ``backward``, ``optimizer`` and ``hooks``, if there are any; a model with a ``train_step``
-        of its own has ``step`` in place of the first three), ``seconds_mean`` (to be preferred
-        where iterations differ in their work, as with random augmentation), ``cpu_seconds`` (mean
-        per iteration, of all threads of this process, without workers), ``images_per_second``,
-        ``memory_mib`` and what was measured on what.
+        of its own has ``step``, with preprocessing and transfer, in place of the first three),
+        ``seconds_mean`` (to be preferred where iterations differ in their work, as with random
+        augmentation), ``cpu_seconds`` (mean per iteration, of all threads of this process, without
+        workers), ``images_per_second``, ``memory_mib`` and what was measured on what.
 
     Raises:
         UserError: If the options do not fit the machine or the config.
@@ -123,6 +123,7 @@ def _measure(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
     hooks = _Hooks(cfg, model, step.optim_wrapper) if training else None
     watch = Stopwatch(device)
     memory = PeakMemory(device)
+    steps_itself = training and not step.is_plain  # and so it does the preprocessing
     data: dict[str, Any] = {}
     cpu_start = 0.0
     for iteration in range(options.warmup + options.iters):
@@ -132,7 +133,7 @@ def _measure(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
         with watch.phase('total'):
             with watch.phase('data'):
                 batch = next(batches)
-                data = model.data_preprocessor(batch, training)
+                data = batch if steps_itself else model.data_preprocessor(batch, training)
             if hooks:
                 hooks.before(iteration, batch, watch)
             step(data, watch)
@@ -140,6 +141,8 @@ def _measure(cfg: Config, options: BenchmarkOptions) -> dict[str, Any]:
                 hooks.after(iteration, batch, watch)
     cpu_seconds = (time.process_time() - cpu_start) / options.iters
     seconds = {name: statistics.median(values) for name, values in watch.seconds.items()}
+    if steps_itself:
+        data = model.data_preprocessor(data, True)
     shapes = _shapes(data['inputs'])
     num_images = sum(shape[0] for shape in shapes.values())
     return dict(
@@ -355,11 +358,16 @@ class _TrainStep:
             )
         wrapper = dict(cfg.optim_wrapper)
         if options.amp:
-            wrapper['type'] = 'AmpOptimWrapper'
             if next(model.parameters()).device.type == 'cpu':
                 raise UserError(
                     '--amp: expected a CUDA device for training, found the CPU; leave it out'
                 )
+            if 'optimizer' in wrapper:
+                wrapper['type'] = 'AmpOptimWrapper'
+            else:  # one for each part of the model
+                for name, part in wrapper.items():
+                    if isinstance(part, Mapping):
+                        wrapper[name] = {**part, 'type': 'AmpOptimWrapper'}
         self.model = model.train()
         with building(cfg):
             self.optim_wrapper = build_optim_wrapper(model, wrapper)

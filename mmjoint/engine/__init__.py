@@ -1,6 +1,6 @@
 """What drives training: runner, loops, hooks, schedulers, checkpoints."""
 
-from . import hooks
+from . import hooks, optimizers
 from .checkpoint import read_checkpoint, write_checkpoint
 from .loops import JointEpochBasedTrainLoop, JointIterBasedTrainLoop
 from .runner import JointRunner
@@ -13,6 +13,7 @@ __all__ = [
     'PlateauLR',
     'PolyAfterLR',
     'hooks',
+    'optimizers',
     'read_checkpoint',
     'write_checkpoint',
 ]

@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,11 @@ class JointRunner(Runner):
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Wrap the model for several processes, with or without CUDA devices."""
         if self.distributed and not is_model_wrapper(model):
-            # Unlike Runner's own default this leaves DDP's broadcast of rank 0's buffers on, so
-            # running statistics do not drift apart and a checkpoint, which holds rank 0's, resumes
-            # all ranks exactly.
+            # Unlike by Runner's own default rank 0's buffers are broadcast, so running statistics
+            # do not drift apart and a checkpoint, which holds rank 0's, resumes all ranks exactly.
             model_wrapper_cfg = {
                 'type': 'MMDistributedDataParallel',
+                'broadcast_buffers': True,
                 'find_unused_parameters': self.cfg.get('find_unused_parameters', False),
                 **(model_wrapper_cfg or {}),
             }
@@ -158,8 +159,19 @@ class JointRunner(Runner):
         }
         return {**lengths, **copy.deepcopy(dict(scheduler))}
 
-    def _bare_model(self) -> nn.Module:
-        return self.model.module if is_model_wrapper(self.model) else self.model
+    @contextmanager
+    def _bare_model(self) -> Iterator[nn.Module]:
+        """The model without wrappers, also without those that its parts may have of their own.
+
+        With them its parameters would have other names than in a single process.
+        """
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        wrapped = {name: part for name, part in model.named_children() if is_model_wrapper(part)}
+        model._modules.update({name: part.module for name, part in wrapped.items()})
+        try:
+            yield model
+        finally:
+            model._modules.update(wrapped)
 
     @master_only
     def dump_config(self) -> None:
@@ -212,9 +224,12 @@ class JointRunner(Runner):
             iters_per_epoch=len(loader),
             dataset_meta=getattr(loader.dataset, 'metainfo', None),
         )
+        with self._bare_model() as model:
+            state_dict = model.state_dict()
+            parameters = dict(model.named_parameters())
         checkpoint: dict[str, Any] = {
             'meta': meta,
-            'state_dict': self._bare_model().state_dict(),
+            'state_dict': state_dict,
             'message_hub': self.message_hub.state_dict(),
         }
         if save_optimizer:
@@ -225,7 +240,7 @@ class JointRunner(Runner):
             # Between two updates the gradients, too, are state of the training.
             checkpoint['gradients'] = {
                 name: parameter.grad
-                for name, parameter in self._bare_model().named_parameters()
+                for name, parameter in parameters.items()
                 if parameter.grad is not None
             }
             if self.world_size > 1:
@@ -287,7 +302,9 @@ class JointRunner(Runner):
             raise ValueError('revise_keys is not supported; convert the checkpoint instead')
         checkpoint = read_checkpoint(filename)
         self.call_hook('after_load_checkpoint', checkpoint=checkpoint)
-        for line in load_weights(self._bare_model(), checkpoint, filename, strict=strict):
+        with self._bare_model() as model:
+            differences = load_weights(model, checkpoint, filename, strict=strict)
+        for line in differences:
             self.logger.warning(f'{filename}: {line}')
         self.logger.info(f'loaded the weights of {filename}')
         return checkpoint
@@ -340,7 +357,9 @@ class JointRunner(Runner):
         if resume_param_scheduler and self.param_schedulers:
             self.param_schedulers = self.build_param_scheduler(self.param_schedulers)
             _load_schedulers(self.param_schedulers, checkpoint['param_schedulers'], filename)
-        for name, parameter in self._bare_model().named_parameters():
+        with self._bare_model() as model:
+            parameters = dict(model.named_parameters())
+        for name, parameter in parameters.items():
             stored = checkpoint.get('gradients', {}).get(name)
             parameter.grad = None if stored is None else stored.to(parameter.device)
         self._has_loaded = True

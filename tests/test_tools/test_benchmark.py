@@ -107,7 +107,8 @@ def test_real_data_goes_round(config, tmp_path, models):
 
 def test_a_model_with_its_own_train_step(config, monkeypatch):
     def train_step(self, data, optim_wrapper):
-        losses = self(**data, mode='loss')
+        assert isinstance(data['inputs'], list)  # as it comes from the loader
+        losses = self(**self.data_preprocessor(data, True), mode='loss')
         optim_wrapper.update_params(sum(losses.values()))
         return losses
 
@@ -115,6 +116,7 @@ def test_a_model_with_its_own_train_step(config, monkeypatch):
     options = BenchmarkOptions(synthetic=(8, 8), iters=2, warmup=0, device='cpu')
     result = run_benchmark(load_config(config), options)
     assert set(result['seconds']) == {'data', 'step', 'total'}
+    assert result['input_shape'][1:] == [3, 8, 8]
 
 
 def test_made_up_batch(config):
