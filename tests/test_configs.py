@@ -7,7 +7,7 @@ from types import SimpleNamespace as Namespace
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
+from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import PixelData
 
@@ -51,7 +51,9 @@ SEMI = [
 SUPERVISED = [name for name in WITH_MODEL if name not in SEMI]
 # Of these, those whose branches are of several tasks.
 MULTI_TASK = [name for name in SEMI if load_config(str(ROOT / name)).model.type == 'MultiMix']
-SEMI = [name for name in SEMI if name not in MULTI_TASK]
+# Those whose branches each train some of the tasks.
+PARTIAL = [name for name in SEMI if 'tasks' in load_config(str(ROOT / name)).model]
+SEMI = [name for name in SEMI if name not in (*MULTI_TASK, *PARTIAL)]
 
 
 @pytest.fixture(autouse=True)
@@ -222,6 +224,50 @@ def test_one_step_of_several_tasks(name):
     still = [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
     assert all(key.endswith('.bias') for key in still)  # a norm takes them away again
     assert not [key for key in still if 'blocks' not in key]
+
+
+@pytest.mark.parametrize('name', PARTIAL)
+def test_one_step_of_partially_labelled_sets(name):
+    cfg = load_config(str(ROOT / name))
+    torch.manual_seed(0)
+    generator = cfg.model.generator
+    generator.backbone.update(embed_dims=3 * WIDTH, depths=(1, 1, 1, 1), drop_path_rate=0)
+    for part, in_channels in (
+        (generator.decode_head, [3 * WIDTH * 2**i for i in range(4)]),
+        (generator.auxiliary_head, 3 * WIDTH * 4),
+    ):
+        part.decoder.update(in_channels=in_channels, channels=4 * WIDTH)
+        part.dropout_ratio = 0  # a task that is dropped in all samples would stay as it is
+    model = MODELS.build(cfg.model).train()
+    parts = {name: model.get_submodule(name) for name in getattr(model, 'critic_names', ())}
+    sgd = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
+    wrapper = build_optim_wrapper(model.generator, sgd)
+    if parts:
+        parts['generator'] = model.generator
+        wrapper = OptimWrapperDict(
+            **{name: build_optim_wrapper(part, sgd) for name, part in parts.items()}
+        )
+    before = {key: value.clone() for key, value in model.named_parameters()}
+    space = (64, 64)
+    tables = {**cfg.model.weights, **(cfg.model.get('pseudo_weights') or {})}
+    samples = {branch: [JointDataSample(), JointDataSample()] for branch in tables}
+    for branch, made in samples.items():
+        for sample in made:
+            sample.gt_tasks = PixelData(
+                **{task: torch.randint(2, (1, *space)) for task in tables[branch]}
+            )
+    inputs = {branch: list(torch.rand(2, 3, *space)) for branch in tables}
+    log = model.train_step({'inputs': inputs, 'data_samples': samples}, wrapper)
+    assert torch.isfinite(log['loss']) and log['loss'] > 0
+    assert not [key for key, p in model.named_parameters() if torch.equal(p, before[key])]
+    sample = JointDataSample(metainfo=dict(img_shape=space, ori_shape=(48, 48)))
+    with torch.no_grad():
+        (result,) = model.eval().test_step(
+            {'inputs': [torch.rand(3, *space)], 'data_samples': [sample]}
+        )
+    for task, channels in cfg.model.tasks.items():
+        pred = result.pred_tasks.get(task)
+        assert pred.shape == (len(channels), 48, 48) and 0 <= pred.min() <= pred.max() <= 1
 
 
 @pytest.mark.parametrize('name', FULL)
