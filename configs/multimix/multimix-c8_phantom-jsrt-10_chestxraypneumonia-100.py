@@ -41,7 +41,6 @@ cls_unlabelled_pipeline = [
 ]
 cls_test_pipeline = [*_base_.load_for_test, *cls_input]
 train_dataloader = dict(
-    sampler=dict(shuffle=(True, True, False, False)),
     dataset=dict(
         datasets=dict(
             cls_labelled=dict(pipeline=cls_labelled_pipeline),

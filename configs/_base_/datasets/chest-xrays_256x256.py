@@ -70,8 +70,8 @@ infer_pipeline = [
     *seg_input,
 ]
 
-# An epoch goes once through the unlabelled images with a class. As published, only images with
-# masks are shuffled. With `cache` the images stay in memory (400 MB per worker).
+# An epoch goes once through the unlabelled images with a class. With `cache` the images stay in
+# memory (400 MB per worker).
 train_dataloader = dict(
     batch_size=40,
     num_workers=2,
@@ -81,7 +81,6 @@ train_dataloader = dict(
         counts=(10, 10, 10, 10),
         epoch_source=3,
         whole_passes=True,
-        shuffle=(True, True, False, False),
     ),
     dataset=dict(
         type='MultiSourceDataset',

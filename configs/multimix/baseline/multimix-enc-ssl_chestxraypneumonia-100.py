@@ -3,7 +3,7 @@ _base_ = ['../multimix_jsrt-10_chestxraypneumonia-100.py']
 model = dict(bridge=None, decode_head=None)
 train_dataloader = dict(
     batch_size=20,
-    sampler=dict(counts=(10, 10), epoch_source=1, shuffle=False),
+    sampler=dict(counts=(10, 10), epoch_source=1),
     dataset=dict(datasets=dict(seg_labelled=None, seg_unlabelled=None)),
 )
 val_dataloader = dict(dataset=dict(datasets=dict(jsrt=None)))

@@ -9,7 +9,6 @@ train_dataloader = dict(
         counts=(10,),
         num_batches=459,
         whole_passes=True,
-        shuffle=False,
     ),
     dataset=dict(datasets=dict(seg_labelled=None, seg_unlabelled=None, cls_unlabelled=None)),
 )
