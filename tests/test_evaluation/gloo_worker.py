@@ -10,11 +10,16 @@ from mmjoint.evaluation.metrics import (
     CaseUncertaintyMetric,
     ClassificationMetric,
     SegmentationMetric,
+    TaskMetric,
     UncertaintyMetric,
 )
 from mmjoint.utils.errors import UserError
 
-META = dict(classes=('background', 'rim', 'cup'), cls_classes=('healthy', 'ill'))
+META = dict(
+    classes=('background', 'rim', 'cup'),
+    cls_classes=('healthy', 'ill'),
+    tasks=dict(odoc=dict(disc=(1, 2), cup=(2,))),
+)
 
 
 def metrics():
@@ -37,6 +42,10 @@ def grouped_metrics():
             measure='vacuity', group_by='patient_id', boundary_width=1, prefix='grouped_cases'
         ),
         UncertaintyMetric(sparsification_error='brier', prefix='brier'),
+        TaskMetric(
+            task='odoc',
+            measures=('IoU', 'AUC', 'AUPR', 'AUPR_11', 'MAE', 'otsu_precision', 'clDice'),
+        ),
         ClassificationMetric(collect_device='cpu', prefix='files'),
     ]
 
