@@ -70,11 +70,13 @@ def load(name='fundus-tasks-pseudo_512x512'):
     return config
 
 
-def sources(root, config, key='train'):
-    configs = config[f'{key}_dataloader'].dataset.datasets
-    for source in configs.values():
-        assert source.data_root == f'data/{source.data_root.split("/")[1]}/'
-        source.data_root = str(root / source.data_root.split('/')[1])
+def sources(root, config):
+    configs = config.train_dataloader.dataset.datasets
+    for name, source in configs.items():
+        name = name.removesuffix('_pseudo')
+        # The set with disc and cup alone is another than the one with glaucoma, too.
+        assert source.data_root == f'data/{name}{"_tasks" if name == "refuge" else ""}/'
+        source.data_root = str(root / name)
     return configs
 
 

@@ -85,7 +85,7 @@ train_dataloader = dict(
             ),
             refuge=dict(
                 type=_base_.dataset_type,
-                data_root='data/refuge/',
+                data_root='data/refuge_tasks/',
                 split='train',
                 annotated_tasks=('odoc',),
                 pipeline=refuge_pipeline,
@@ -108,7 +108,7 @@ train_dataloader = dict(
             ),
             refuge_pseudo=dict(
                 type=_base_.dataset_type,
-                data_root='data/refuge/',
+                data_root='data/refuge_tasks/',
                 split='train',
                 labelled=False,
                 extra_maps=dict(vessel='pseudo/vessel'),

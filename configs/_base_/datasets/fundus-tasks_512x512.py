@@ -74,7 +74,7 @@ train_dataloader = dict(
             ),
             refuge=dict(
                 type=dataset_type,
-                data_root='data/refuge/',
+                data_root='data/refuge_tasks/',
                 split='train',
                 annotated_tasks=('odoc',),
                 pipeline=refuge_pipeline,
@@ -114,7 +114,7 @@ val_dataloader = dict(
             ),
             refuge=dict(
                 type=dataset_type,
-                data_root='data/refuge/',
+                data_root='data/refuge_tasks/',
                 split='test',
                 test_mode=True,
                 pipeline=test_pipeline,
@@ -167,7 +167,7 @@ test_dataloader = dict(
             ),
             refuge=dict(
                 type=dataset_type,
-                data_root='data/refuge/',
+                data_root='data/refuge_tasks/',
                 split='test',
                 test_mode=True,
                 pipeline=test_pipeline,
