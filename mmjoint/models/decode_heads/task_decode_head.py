@@ -2,7 +2,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleDict
 from torch import Tensor, nn
 
 from mmjoint.functional.multilabel import Channels
@@ -63,7 +63,7 @@ class TaskDecodeHead(BaseModule):
             raise ValueError('tasks is empty; name at least one, with its channels')
         if dropout not in DROPOUTS:
             raise ValueError(f'dropout must be one of {list(DROPOUTS)}, got {dropout!r}')
-        self.decoders = nn.ModuleDict(
+        self.decoders = ModuleDict(
             {
                 name: MODELS.build(
                     dict(
