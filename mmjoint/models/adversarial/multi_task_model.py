@@ -51,8 +51,9 @@ class MultiTaskModel(BaseModel):
         init_cfg: Initialisation.
 
     Raises:
-        ValueError: ``weights`` names an unknown task, is negative, or leaves a task untrained; or,
-            in training, a branch is missing.
+        UserError: ``weights`` names an unknown task, is negative, or leaves a task untrained; or,
+            in training, a sample of a branch lacks the label map of its task.
+        ValueError: In training, a branch is missing.
 
     Reference:
         Liu et al., "Many birds, one stone", Pattern Recognition 155, 2024, its first stage.
