@@ -14,10 +14,16 @@ TASKS = {
 REFUGE_VALUES = (0, 128, 255)
 
 
-def _grown_contour(image: np.ndarray, threshold: int) -> np.ndarray | None:
-    """Outer contour of the largest bright region after growing it; ``None`` if all is dark."""
+_ELLIPSE = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+
+
+def _grown_contour(image: np.ndarray, threshold: int, border: int = 0) -> np.ndarray | None:
+    """Outer contour of the largest bright region after growing it; ``None`` if all is dark.
+
+    ``border`` dark pixels are added on all sides before, and counted by the contour.
+    """
     bright = (cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) > threshold).astype(np.uint8)
-    grown = cv2.dilate(bright, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    grown = cv2.dilate(np.pad(bright, border), _ELLIPSE)
     contours, _ = cv2.findContours(grown, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     return max(contours, key=cv2.contourArea) if contours else None
 
@@ -56,12 +62,14 @@ def fov_mask(image: np.ndarray, threshold: int = 20) -> np.ndarray:
     Returns:
         uint8 array (H, W) of 0 and 1; all 1 where nothing is bright.
     """
-    contour = _grown_contour(image, threshold)
+    # With room around, growing and shrinking adds nothing where the image cuts the field off.
+    room = 4
+    contour = _grown_contour(image, threshold, room)
     if contour is None:
         return np.ones(image.shape[:2], np.uint8)
-    mask = np.zeros(image.shape[:2], np.uint8)
+    mask = np.zeros((image.shape[0] + 2 * room, image.shape[1] + 2 * room), np.uint8)
     cv2.drawContours(mask, [contour], 0, 1, cv2.FILLED)
-    return cv2.erode(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5)))
+    return cv2.erode(mask, _ELLIPSE)[room:-room, room:-room].copy()
 
 
 def vessel_ids(mask: np.ndarray) -> np.ndarray:

@@ -387,8 +387,8 @@ def disc_labels(
     in_disc, in_cup = (outline.distance(*grid) for outline in outlines)
     mask = np.where(in_disc >= 0, np.where(in_cup >= 0, 2, 1), 0).astype(np.uint8)
     rows = [np.flatnonzero((mask >= label).any(axis=1)) for label in (1, 2)]
-    drawn = [row[-1] - row[0] + 1 for row in rows]
-    return mask, float(drawn[1] / drawn[0])
+    drawn = [row[-1] - row[0] + 1 if len(row) else 0 for row in rows]  # none in tiny images
+    return mask, float(drawn[1] / max(drawn[0], 1))
 
 
 def render_fundus(
