@@ -9,6 +9,7 @@ from .mean_teacher_hook import DecoderAveragingHook, MeanTeacherHook
 from .prediction_image_hook import PredictionImageHook
 from .prediction_volume_hook import PredictionVolumeHook
 from .pseudo_label_health_hook import PseudoLabelHealthHook
+from .task_label_hook import TaskLabelHook
 from .train_progress_hook import TrainProgressHook
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     'PredictionImageHook',
     'PredictionVolumeHook',
     'PseudoLabelHealthHook',
+    'TaskLabelHook',
     'TrainProgressHook',
     'collect_environment',
 ]

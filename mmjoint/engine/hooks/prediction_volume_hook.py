@@ -1,13 +1,12 @@
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from mmengine.hooks import Hook
 
 from mmjoint.registry import HOOKS
 from mmjoint.structures import JointDataSample
-from mmjoint.utils.errors import UserError
-from mmjoint.utils.volume_files import without_suffix
+
+from .sample_names import check_names_differ, sample_name
 
 
 @HOOKS.register_module()
@@ -31,16 +30,7 @@ class PredictionVolumeHook(Hook):
         Raises:
             UserError: There are such images.
         """
-        seen: dict[str, str] = {}
-        dataset = runner.test_dataloader.dataset
-        for index in range(len(dataset)):
-            path = dataset.get_data_info(index)['img_path']
-            other = seen.setdefault(_name(path), path)
-            if other != path:
-                raise UserError(
-                    f'{path}: expected a name of its own among the test images, found {other} too, '
-                    'their predictions would have one name; rename one'
-                )
+        check_names_differ(runner.test_dataloader.dataset)
 
     def after_test_iter(
         self,
@@ -51,10 +41,4 @@ class PredictionVolumeHook(Hook):
     ) -> None:
         """Write the samples of a batch."""
         for sample in outputs:
-            self.write(sample, _name(sample.metainfo['img_path']))
-
-
-def _name(path: str) -> str:
-    """Name of an image or a volume without its folder and its (double) suffix."""
-    name = without_suffix(path)
-    return Path(name).stem if name == Path(path).name else name
+            self.write(sample, sample_name(sample.metainfo['img_path']))
