@@ -20,7 +20,7 @@ class TaskLabelHook(Hook):
 
     The map of ``a/b.jpg`` is ``<out_dir>/b.png``, 8-bit numbers with the palette of PASCAL VOC, at
     the size of the prediction: what ``extra_maps`` of
-    :class:`~mmjoint.datasets.MultiTaskDataset` reads. See
+    :class:`~mmjoint.datasets.TaskMapsDataset` reads. See
     :func:`~mmjoint.functional.task_labels.labels_from_probs` for the rule. Each process writes the
     images that it has predicted. Each file is whole or absent.
 
