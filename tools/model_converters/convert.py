@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     cfg = Config.fromfile(args.config or ROOT / converter.config)
     cfg.merge_from_dict(converter.options(official))
     init_default_scope('mmjoint')
-    model = MODELS.build(cfg.model)
+    model = converter.choose(MODELS.build(cfg.model))
     state = converter.complete(state, model)
     check_fit(model, state, args.source)
     meta = {**metadata, 'converted_from': Path(args.source).name, 'method': args.method}

@@ -38,7 +38,6 @@ model = dict(
                 channels=128,
                 norm_cfg=dict(type='GN', num_groups=1),
             ),
-            attention=None,
             dropout_ratio=0.1,
         ),
         auxiliary_head=dict(

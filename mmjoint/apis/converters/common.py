@@ -28,6 +28,7 @@ class Converter:
         metadata: Names of entries that hold plain values in place of a tensor.
         initial: Regular expression of keys of ours that official checkpoints lack; the config's
             model gives their values.
+        part: Type of the part of the config's model whose weights they are; empty for the model.
     """
 
     config: str
@@ -36,6 +37,7 @@ class Converter:
     options: Callable[[Mapping[str, Tensor]], dict[str, Any]]
     metadata: tuple[str, ...] = ()
     initial: str = ''
+    part: str = ''
 
     def rename(self, key: str) -> str | None:
         """Our name of an official key; None for a key that is dropped.
@@ -57,6 +59,22 @@ class Converter:
         """Rename all keys of an official state dict, without the wrapper's ``module.``."""
         plain = {key.removeprefix('module.'): value for key, value in state.items()}
         return {new: value for key, value in plain.items() if (new := self.rename(key)) is not None}
+
+    def choose(self, model: nn.Module) -> nn.Module:
+        """The part of a model whose weights are converted.
+
+        Raises:
+            UserError: The model has no such part.
+        """
+        if not self.part:
+            return model
+        for module in model.modules():
+            if type(module).__name__ == self.part:
+                return module
+        raise UserError(
+            f'config: expected a model with a {self.part}, found none in {type(model).__name__}; '
+            'pass another --config'
+        )
 
     def complete(self, state: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         """Add to converted weights what official checkpoints do not hold."""
