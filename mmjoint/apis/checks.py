@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmjoint import registry
 from mmjoint.engine.loops import resumable_loop_cfg
+from mmjoint.functional.explanation_scale import EXPLANATIONS
 from mmjoint.utils.errors import UserError
 
 _RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'}
@@ -23,6 +24,7 @@ _FURTHER_KEYS = {
     'compile',
     'custom_imports',
     'efficient_conv_bn_eval',
+    'explain',
     'find_unused_parameters',
     'model_wrapper_cfg',
     'sync_bn',
@@ -146,6 +148,27 @@ def check_config(cfg: Config, *, training: bool) -> None:
             if cfg.get(key) is not None:
                 _check_section(cfg[key], key, section_registry, where)
         _check_uq(cfg, where)
+    check_explanations(cfg.get('explain') or (), f'{where}: explain')
+
+
+def check_explanations(names: Any, where: str) -> tuple[str, ...]:
+    """Check which maps explain the image's class; gives them without repetition.
+
+    Args:
+        names: A name, or several.
+        where: What is named in the message.
+
+    Raises:
+        UserError: There is no such map.
+    """
+    names = [names] if isinstance(names, str) else names
+    _require(isinstance(names, list | tuple), where, 'a list of names', names)
+    for name in names:
+        if name not in EXPLANATIONS:
+            raise UserError(
+                f'{where}: expected {" and ".join(EXPLANATIONS)}, or one of them, found {name!r}'
+            )
+    return tuple(dict.fromkeys(names))
 
 
 def _check_uq(cfg: Config, where: str) -> None:

@@ -18,6 +18,7 @@ from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_json
 
 from .config import OptionsAction, load_config
+from .explain import add_explain_arguments, explanations_from_args
 from .infer_outputs import ImpossibleOptionError, OutputOptions, PredictionWriter
 from .infer_volumes import VolumePredictionWriter, check_options
 from .inferencer import (
@@ -98,6 +99,7 @@ def _add_model_arguments(group: Any) -> None:
         help='its weights; several are the members of an ensemble',
     )
     add_uq_arguments(group)
+    add_explain_arguments(group)
     group.add_argument(
         '--temperature',
         metavar='FILE',
@@ -202,6 +204,7 @@ _mask_value.__name__ = 'number 0..255 or R,G,B'  # argparse names it in its erro
 def _check_arguments(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     saving = ('save_prob', 'save_npz', 'save_samples', 'save_mean_std', 'save_maps', 'overlay')
     given = [f'--{name.replace("_", "-")}' for name in saving if getattr(args, name)]
+    given += [] if args.explain is None else ['--explain']
     if args.no_save and given:
         parser.error(f'--no-save: cannot go with {given[0]}')
     if args.mask_threshold is not None and not 0 <= args.mask_threshold <= 1:
@@ -385,13 +388,13 @@ def choose_estimator(args: argparse.Namespace, cfg: Config) -> dict[str, Any] | 
     return uq
 
 
-def output_options(args: argparse.Namespace, checkpoint_meta: dict[str, Any]) -> OutputOptions:
+def output_options(args: argparse.Namespace, inferencer: JointInferencer) -> OutputOptions:
     """Give the outputs that a command line asks for."""
     return OutputOptions(
         pictures=not args.no_save,
         out_map=args.out_map,
         class_index=args.class_index,
-        mask_values=args.mask_values or checkpoint_meta.get('mask_values'),
+        mask_values=args.mask_values or inferencer.checkpoint_meta.get('mask_values'),
         mask_threshold=args.mask_threshold,
         rounding=args.rounding,
         bits=args.bits,
@@ -401,6 +404,7 @@ def output_options(args: argparse.Namespace, checkpoint_meta: dict[str, Any]) ->
         mean_std=args.save_mean_std,
         maps=args.save_maps,
         overlay=args.overlay,
+        explain=bool(inferencer.explain),
     )
 
 
@@ -426,9 +430,14 @@ def run(args: argparse.Namespace) -> None:
     truths = find_masks(items, args.masks, args.mask_suffix) if args.masks else None
     uq = choose_estimator(args, cfg)
     inferencer = JointInferencer(
-        cfg, args.checkpoint, uq, device=args.device, input_size=args.input_size
+        cfg,
+        args.checkpoint,
+        uq,
+        explain=explanations_from_args(cfg, args),
+        device=args.device,
+        input_size=args.input_size,
     )
-    options = output_options(args, inferencer.checkpoint_meta)
+    options = output_options(args, inferencer)
     write_with = PredictionWriter if kind == 'images' else VolumePredictionWriter
     writer = write_with(out, [item.name for item in items], options, inferencer.dataset_meta)
     failed: dict[str, str] = {}
@@ -476,6 +485,7 @@ def _finish(
             'date': time.strftime('%Y-%m-%d %H:%M:%S'),
             'arguments': {key: value for key, value in vars(args).items() if key != 'traceback'},
             'uq': None if inferencer.uq is None else settings_of(inferencer.uq),
+            'explain': list(inferencer.explain),
             'mask_values': writer.values,
             'classes': list(inferencer.dataset_meta['classes']),
             'predicted': len(writer.rows),

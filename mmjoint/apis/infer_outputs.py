@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from mmjoint.functional.aggregation import aggregate_maps
+from mmjoint.functional.explanation_scale import EXPLANATIONS, explanation_upper
 from mmjoint.functional.overlap import dice
 from mmjoint.functional.uncertainty_scale import UNCERTAINTY_PREFERENCE, uncertainty_upper_bound
 from mmjoint.structures import JointDataSample
@@ -28,6 +29,7 @@ from mmjoint.visualization.drawing import (
     HEAT_COLOURS,
     PROBABILITY_COLOURS,
     class_palette,
+    overlay_heat,
     write_image,
 )
 from mmjoint.visualization.uncertainty_maps import (
@@ -67,6 +69,7 @@ class OutputOptions:
         mean_std: Write PNGs of mean and standard deviation of each class.
         maps: Write coloured maps of probability and uncertainty.
         overlay: Write overlays.
+        explain: Write the maps that explain the class, which samples have then.
     """
 
     pictures: bool = True
@@ -82,10 +85,14 @@ class OutputOptions:
     mean_std: bool = False
     maps: bool = False
     overlay: bool = False
+    explain: bool = False
 
     def need_mask(self) -> list[str]:
         """Name the options that only a model with a mask can serve."""
-        return [*self.need_probabilities(), *(['--overlay'] if self.overlay else [])]
+        named = [*self.need_probabilities(), *(['--overlay'] if self.overlay else [])]
+        # There is something else to show and to keep.
+        served = ('--save-npz', '--overlay') if self.explain else ()
+        return [name for name in named if name not in served]
 
     def need_probabilities(self) -> list[str]:
         """Name the options that only a model with probabilities of all classes can serve."""
@@ -292,6 +299,8 @@ class PredictionWriter:
                 self._write_files(index, image, sample, probs, gt)
         else:
             self._check(0)
+            if self.options.pictures and self.options.explain:
+                self._write_class_files(index, image, sample)
         if 'pred_score' in sample:
             row |= self._class_row(sample)
         self.rows.append(row)
@@ -422,11 +431,27 @@ class PredictionWriter:
             self._write_maps(index, sample, probs)
         if options.overlay:
             self._write_overlays(index, image, sample, pred, gt)
+        if options.explain:
+            self._write_explanations(index, image, sample)
         if gt is not None:
             self._pictures.write(self._path(index, '_mask_disagree.png'), disagreement(gt, pred))
         self._pictures.wait()
         if index in self._open:
             self._open.pop(index).close()
+
+    def _write_class_files(self, index: int, image: np.ndarray, sample: JointDataSample) -> None:
+        """Write what there is without a mask."""
+        self._write_explanations(index, image, sample)
+        if self.options.arrays:
+            self._save_arrays(index, _explanations(sample))
+        if self.options.overlay:
+            self._write_panels(index, image, sample, draw_gt=False)
+        self._pictures.wait()
+
+    def _write_explanations(self, index: int, image: np.ndarray, sample: JointDataSample) -> None:
+        for name, values in _explanations(sample).items():
+            drawn = overlay_heat(image, values, explanation_upper(values))
+            self._pictures.write(self._path(index, f'_{name}.png'), drawn)
 
     def _write_arrays(
         self, index: int, sample: JointDataSample, probs: np.ndarray, pred: np.ndarray
@@ -438,6 +463,9 @@ class PredictionWriter:
             )
         if 'seg_std' in sample:
             arrays['std'] = sample.seg_std.data.numpy()
+        self._save_arrays(index, arrays | _explanations(sample))
+
+    def _save_arrays(self, index: int, arrays: Mapping[str, np.ndarray]) -> None:
         with atomic_path(self._path(index, '.npz')) as temporary:
             np.savez(temporary, **arrays)
 
@@ -459,9 +487,7 @@ class PredictionWriter:
         gt: np.ndarray | None,
     ) -> None:
         num_classes = self.num_classes
-        caption = Path(self.names[index]).name
-        panels = self._visualizer.draw(image, sample, draw_gt=gt is not None, caption=caption)
-        self._pictures.write(self._path(index, '_overlay.png'), panels)
+        self._write_panels(index, image, sample, draw_gt=gt is not None)
         for name, labels, colour in (
             ('_mask_pred.png', pred, PREDICTION_COLOUR),
             ('_mask_true.png', gt, TRUTH_COLOUR),
@@ -475,6 +501,13 @@ class PredictionWriter:
             for c in range(1, num_classes):
                 blended = blend_mask(blended, labels == c, colours[c])
             self._pictures.write(self._path(index, name), blended)
+
+    def _write_panels(
+        self, index: int, image: np.ndarray, sample: JointDataSample, *, draw_gt: bool
+    ) -> None:
+        caption = Path(self.names[index]).name
+        panels = self._visualizer.draw(image, sample, draw_gt=draw_gt, caption=caption)
+        self._pictures.write(self._path(index, '_overlay.png'), panels)
 
 
 def mask_values(values: MaskValues | None, num_classes: int) -> MaskValues:
@@ -549,6 +582,14 @@ def _measures(sample: JointDataSample) -> dict[str, np.ndarray]:
         return {}
     maps = sample.seg_uncertainty
     return {name: maps.get(name)[0].numpy() for name in ranked(maps.keys())}
+
+
+def _explanations(sample: JointDataSample) -> dict[str, np.ndarray]:
+    """Give the maps that explain the class, ``(H, W)`` each."""
+    if 'explanations' not in sample:
+        return {}
+    maps = sample.explanations
+    return {name: maps.get(name)[0].numpy() for name in EXPLANATIONS if name in maps}
 
 
 def ranked(measures: Iterable[str]) -> list[str]:

@@ -123,6 +123,7 @@ def check_options(args: argparse.Namespace) -> None:
         '--save-mean-std': args.save_mean_std,
         '--save-maps': args.save_maps,
         '--overlay': args.overlay,
+        '--explain': args.explain is not None,
     }
     for name, wanted in given.items():
         if wanted:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from mmjoint.datasets.transforms.loading import read_image
 from mmjoint.engine.checkpoint import load_weights, read_checkpoint
+from mmjoint.models.explanations import Explainer
 from mmjoint.models.uncertainty import UncertaintyEstimator
 from mmjoint.registry import DATASETS, INFERENCERS, MODELS, TRANSFORMS
 from mmjoint.structures import JointDataSample, SampleList
@@ -32,6 +33,7 @@ from mmjoint.utils.volume_files import (
 )
 
 from .config import building, load_config
+from .explain import choose_explanations
 from .uncertainty import adapt_pipeline, build_estimator, choose_uq, same_estimator
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
@@ -96,6 +98,8 @@ class JointInferencer(BaseInferencer):
             sample.pred_sem_seg.data                          # (1, H, W) class ids
             sample.seg_logits.data.softmax(0)                 # (C, H, W) mean probabilities
             sample.seg_uncertainty.predictive_entropy         # (1, H, W) nats
+            # With explain='saliency', of models that classify:
+            sample.explanations.saliency                      # (1, H, W)
 
     Args:
         config: A config file, or a loaded config. Of it ``model`` and ``infer_pipeline`` or the
@@ -104,6 +108,8 @@ class JointInferencer(BaseInferencer):
             ``uq='ensemble'`` needs.
         uq: Name of an estimator of uncertainty, ``dict(type=NAME, ...)`` with its settings, or
             None for the config's own (``uq``); without one the model predicts by itself.
+        explain: Maps of where an image's class comes from, ``saliency``, ``class_activation`` or
+            both, ``()`` for none, or None for the config's own (``explain``).
         device: Such as ``cuda:1`` or ``cpu``. The first accelerator, if there is one, by default.
         batch_size: Images of one size that the network sees at once. Estimators take images one
             by one and batch their passes instead.
@@ -121,6 +127,7 @@ class JointInferencer(BaseInferencer):
         checkpoint: str | Path | Sequence[str | Path],
         uq: str | Mapping[str, Any] | None = None,
         *,
+        explain: str | Sequence[str] | None = None,
         device: str | None = None,
         batch_size: int = 1,
         input_size: tuple[int, int] | None = None,
@@ -138,6 +145,8 @@ class JointInferencer(BaseInferencer):
         options = dict(uq) if isinstance(uq, Mapping) else {}
         self.uq = choose_uq(cfg, options.pop('type', None) if options else uq, options)
         """Settings of the estimator, or None."""
+        self.explain = choose_explanations(cfg, explain)
+        """Names of the maps that explain the class."""
         self.batch_size = batch_size
         self.input_size = None if input_size is None else tuple(input_size)
         self.dataset_meta = _dataset_meta(cfg)
@@ -198,8 +207,9 @@ class JointInferencer(BaseInferencer):
             seen.add(sample.metainfo['sample_idx'])
             observer(sample, number, probs)
 
-        if isinstance(self.model, UncertaintyEstimator):
-            self.model.observer = None if observer is None else observe
+        predictor = self.model.predictor if isinstance(self.model, Explainer) else self.model
+        if isinstance(predictor, UncertaintyEstimator):
+            predictor.observer = None if observer is None else observe
         try:
             for batch in self.preprocess(inputs, self.batch_size, on_error=on_error):
                 numbers, pictures, packed = zip(*batch, strict=True)
@@ -219,8 +229,8 @@ class JointInferencer(BaseInferencer):
                         observer(sample, 0, sample.seg_logits.data.float().softmax(0))
                     yield ImagePrediction(number, picture, sample.cpu())
         finally:
-            if isinstance(self.model, UncertaintyEstimator):
-                self.model.observer = None
+            if isinstance(predictor, UncertaintyEstimator):
+                predictor.observer = None
 
     def preprocess(
         self,
@@ -386,7 +396,8 @@ class JointInferencer(BaseInferencer):
         self.checkpoint_meta = dict(checkpoint.get('meta') or {})
         load_weights(model, checkpoint, weights[0], strict=True)
         model.to(device).eval()
-        return model if self.uq is None else build_estimator(self.uq, model)
+        predictor = model if self.uq is None else build_estimator(self.uq, model)
+        return Explainer(predictor, self.explain).eval() if self.explain else predictor
 
     def _build_model(self, cfg: Config) -> nn.Module:
         with (
@@ -561,6 +572,13 @@ def _test_set(cfg: Config) -> Mapping[str, Any]:
     return dataset
 
 
+def _sources(dataset: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Give the configs of the sets that a set is made of, or its own."""
+    parts = dataset.get('datasets')
+    parts = list(parts.values()) if isinstance(parts, Mapping) else parts
+    return [part for part in parts if part] if parts else [dataset]
+
+
 def _pipeline(cfg: Config) -> list[Mapping[str, Any]]:
     """Give the transforms for files that stand in no data set."""
     where = str(cfg.filename or 'config')
@@ -579,12 +597,13 @@ def _pipeline(cfg: Config) -> list[Mapping[str, Any]]:
 
 def _dataset_meta(cfg: Config) -> dict[str, Any]:
     """Give names and colours of the classes without reading the data set, which need not exist."""
-    dataset = _test_set(cfg)
-    kind = dataset.get('type')
-    kind = DATASETS.get(kind) if isinstance(kind, str) else kind
     meta = {'classes': (), 'cls_classes': (), 'palette': []}
-    meta.update(getattr(kind, 'METAINFO', {}))
-    meta.update(dataset.get('metainfo') or {})
+    for dataset in _sources(_test_set(cfg)):
+        kind = dataset.get('type')
+        kind = DATASETS.get(kind) if isinstance(kind, str) else kind
+        own = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
+        # Of several sets one may know the classes of masks, another those of images.
+        meta.update({key: value for key, value in own.items() if value or key not in meta})
     return meta
 
 

@@ -18,6 +18,7 @@ from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_json
 
 from .config import building
+from .explain import add_explain_arguments, explanations_from_args, place_explainer
 from .failures import is_launched, main_speaks, speaking_once
 from .running import (
     add_common_arguments,
@@ -54,6 +55,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help='compute and print these only: mIoU mDice ASSD AUC ACC F1 ECE ...',
     )
     add_uq_arguments(parser)
+    add_explain_arguments(parser)
     parser.add_argument(
         '--temperature',
         metavar='FILE',
@@ -87,6 +89,7 @@ def prepare(args: argparse.Namespace) -> Config:
     cfg = prepare_config(args, training=False)
     read_checkpoint(args.checkpoint)
     _choose_estimator(cfg, args)
+    cfg.explain = explanations_from_args(cfg, args)
     if args.eval is not None:
         with building(cfg):
             resolve_names(build_metrics(cfg.test_evaluator), args.eval)
@@ -157,6 +160,7 @@ def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
     runner = build_runner(cfg)
     runner.load_checkpoint(args.checkpoint, strict=True)
     place_estimator(runner, uq)
+    place_explainer(runner, cfg.explain)
     for line in notes:
         runner.logger.info(line)
     if args.temperature is not None and is_main_process():

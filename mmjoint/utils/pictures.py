@@ -1,5 +1,8 @@
 """Inputs of networks as pictures."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -21,3 +24,14 @@ def to_picture(inputs: torch.Tensor) -> np.ndarray:
         values = (values - low) * (255 / max(high - low, 1e-12))
     picture = values.round().clamp(0, 255).byte().movedim(0, -1).numpy()
     return np.repeat(picture, 3, axis=-1) if picture.shape[-1] == 1 else picture[..., :3]
+
+
+def without_padding(picture: np.ndarray, metainfo: Mapping[str, Any]) -> np.ndarray:
+    """Cut off what was padded on the right and below; what is left covers the whole image.
+
+    Args:
+        picture: ``(H, W, 3)`` of a network's input.
+        metainfo: Of the sample; ``img_shape`` is the size before padding.
+    """
+    height, width = (metainfo.get('img_shape') or picture.shape)[:2]
+    return picture[:height, :width]

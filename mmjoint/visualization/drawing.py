@@ -27,6 +27,7 @@ DEFAULT_PALETTE = (
 )
 HEAT_COLOURS = 'inferno'
 PROBABILITY_COLOURS = 'viridis'
+EXPLANATION_COLOURS = 'plasma'
 
 
 def measure_unit(measure: str) -> str:
@@ -208,6 +209,38 @@ def heat_map(
     result = heat_table(colours)[np.rint(scaled * 255).astype(np.uint8)]
     result[unknown] = 128
     return result
+
+
+def overlay_heat(
+    image: np.ndarray,
+    values: np.ndarray,
+    upper: float,
+    *,
+    colours: str = EXPLANATION_COLOURS,
+    opacity: float = 0.75,
+) -> np.ndarray:
+    """Lay a map of values >= 0 over an image: the larger the value, the less of the image shows.
+
+    Args:
+        image: ``(H, W, 3)`` uint8 RGB, or grey; drawn in grey.
+        values: ``(H, W)`` float; NaN counts as 0.
+        upper: Value of the brightest colour; larger values take it too.
+        colours: Name of a palette of matplotlib.
+        opacity: Of the brightest colour, 0 to 1.
+
+    Returns:
+        ``(H, W, 3)`` uint8.
+
+    Raises:
+        ValueError: If the sizes differ.
+    """
+    image, values = as_rgb(image), np.nan_to_num(np.asarray(values, np.float64))
+    if values.shape != image.shape[:2]:
+        raise ValueError(f'the map is {values.shape}, the image {image.shape[:2]}')
+    grey = image.mean(2, keepdims=True)
+    weight = opacity * np.clip(values / upper, 0, 1)[..., None]
+    heat = heat_map(values, 0.0, upper, colours=colours)
+    return np.rint((1 - weight) * grey + weight * heat).astype(np.uint8)
 
 
 def colour_bar(height: int, width: int) -> np.ndarray:

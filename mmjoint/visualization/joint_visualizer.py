@@ -8,17 +8,24 @@ import torch
 from mmengine.dist import master_only
 from mmengine.visualization import Visualizer
 
+from mmjoint.functional.explanation_scale import (
+    EXPLANATION_PERCENTILE,
+    EXPLANATIONS,
+    explanation_upper,
+)
 from mmjoint.functional.uncertainty_scale import primary_measure, uncertainty_upper_bound
 from mmjoint.registry import VISUALIZERS
 from mmjoint.structures import JointDataSample
 
 from .drawing import (
+    EXPLANATION_COLOURS,
     PROBABILITY_COLOURS,
     as_rgb,
     class_palette,
     draw_contours,
     heat_map,
     measure_unit,
+    overlay_heat,
     overlay_labels,
     resize_to_fit,
     write_image,
@@ -39,7 +46,8 @@ _ERRORS = (
 class JointVisualizer(Visualizer):
     """Draw a sample as a row of panels with titles, colour bars and a legend.
 
-    The panels are: image, ground truth, prediction, probabilities, uncertainty maps, errors.
+    The panels are: image, ground truth, prediction, probabilities, uncertainty maps, maps that
+    explain the class (over the image, from 0 to their 99th percentile), errors.
 
     The titles carry the image-level class: the true one; the predicted one with its probability
     and its uncertainty. A field that a sample does not have leaves its panel or its words out.
@@ -169,6 +177,8 @@ class JointVisualizer(Visualizer):
             panels += self._probability_panels(sample, plane, names)
         if draw_pred and 'seg_uncertainty' in sample:
             panels += self._uncertainty_panels(sample, plane, pred_map, num_classes)
+        if draw_pred and 'explanations' in sample and plane is None:
+            panels += self._explanation_panels(sample, image)
         drawn_classes = _present([gt_map, pred_map], num_classes)
         legend = [(names[index], palette[index]) for index in drawn_classes]
         if self.with_errors and gt_map is not None and pred_map is not None:
@@ -228,6 +238,27 @@ class JointVisualizer(Visualizer):
             mean = f'{np.nanmean(values):.3f} {unit}'.strip()
             title = f'{measure.replace("_", " ")} (mean {mean})'
             panels.append(Panel(drawn, title, upper, unit))
+        return panels
+
+    def _explanation_panels(self, sample: JointDataSample, image: np.ndarray) -> list[Panel]:
+        panels = []
+        for name in EXPLANATIONS:
+            values = _plane_stack(sample, 'explanations', name)
+            if values is None:
+                continue
+            if values.shape != image.shape[:2]:
+                raise ValueError(
+                    f'the map {name} is {values.shape}, the image {image.shape[:2]}: give the '
+                    'image at the size of the map'
+                )
+            small = self._fit(values)
+            upper = explanation_upper(small)
+            title = name.replace('_', ' ')
+            if 'pred_label' in sample:
+                title += f' of {self._class_name(_integer(sample.pred_label))}'
+            title += f', 0 to its {EXPLANATION_PERCENTILE}th percentile'
+            drawn = overlay_heat(self._fit(image), small, upper)
+            panels.append(Panel(drawn, title, upper, colours=EXPLANATION_COLOURS))
         return panels
 
     def _error_panel(self, image: np.ndarray, kinds: np.ndarray) -> Panel:

@@ -20,6 +20,7 @@ from .report_referral import referral_advice, referral_section
 from .report_sections import (
     agrees,
     class_section,
+    domain_section,
     number,
     pixel_risk_chart,
     region_section,
@@ -35,6 +36,7 @@ from .report_statistics import (
     class_estimates,
     class_task,
     class_uncertainty,
+    domains,
     is_wrong,
     mask_uncertainty,
     per_class_estimates,
@@ -92,6 +94,7 @@ def write_report(
     training = training_charts(None if train_log is None else Path(train_log))
     sections = [
         ('summary', 'Summary', _summary(archive, overall, regions, metrics, failure_dice)),
+        ('domains', 'Domains', domain_section(archive, seed)),
         ('classes', 'Image class', class_section(task, overall, per_class, metrics)),
         ('masks', 'Masks', region_section(regions, archive, metrics)),
         ('curves', 'Can the probabilities be trusted?', f'<div class="charts">{curves}</div>'),
@@ -169,7 +172,9 @@ def _case_rows(archive: CaseArchive) -> tuple[list[str], list[list[str]]]:
         return names[label] if label < len(names) else f'class {label}'
 
     regions = list(dict.fromkeys(name for c in archive.cases for name in c['dice'] or {}))
-    header = ['case', 'patient', 'truth', 'predicted', 'probability', 'class uncertainty']
+    of_several = len(domains(archive)) > 1
+    header = ['case', *(['domain'] if of_several else []), 'patient']
+    header += ['truth', 'predicted', 'probability', 'class uncertainty']
     header += ['mask uncertainty', *(f'Dice {name}' for name in regions), 'wrong class']
     rows = []
     for index in np.argsort(-review_priority(archive), kind='stable'):
@@ -184,6 +189,7 @@ def _case_rows(archive: CaseArchive) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 case_name(case, int(index)),
+                *([case.get('domain') or ''] if of_several else []),
                 case['patient_id'] or '',
                 class_name(case['gt_label']),
                 class_name(case['pred_label']),

@@ -9,20 +9,25 @@ from typing import Any
 
 import numpy as np
 
+from mmjoint.functional.explanation_scale import EXPLANATION_PERCENTILE, EXPLANATIONS
 from mmjoint.utils.case_archive import CaseArchive
 
 from .drawing import (
+    EXPLANATION_COLOURS,
+    HEAT_COLOURS,
     class_palette,
     decode_image,
     draw_contours,
     encode_image,
     heat_map,
+    overlay_heat,
     overlay_labels,
     resize_to_fit,
 )
 from .report_statistics import (
     case_errors,
     class_uncertainty,
+    domains,
     is_wrong,
     mask_uncertainty,
     mean_dice,
@@ -90,8 +95,24 @@ def gallery(archive: CaseArchive, chosen: Sequence[int]) -> str:
     return (
         f'{_introduction(archive, len(chosen))}{_legend(archive)}'
         '<p class="sorting" hidden><label for="order">Order by </label>'
-        f'<select id="order">{options}</select></p>'
+        f'<select id="order">{options}</select>{_domain_choice(archive, chosen)}</p>'
         f'<div id="cases">{articles}</div>'
+    )
+
+
+def _domain_choice(archive: CaseArchive, chosen: Sequence[int]) -> str:
+    """Give the choice of one of several domains, empty where there is one."""
+    names = domains(archive)
+    if len(names) < 2:
+        return ''
+    shown = [archive.cases[index].get('domain') for index in chosen]
+    options = ''.join(
+        f'<option value="{html.escape(name)}">{html.escape(name)} ({shown.count(name)})</option>'
+        for name in names
+    )
+    return (
+        ' <label for="domain">Domain </label><select id="domain">'
+        f'<option value="">all ({len(chosen)})</option>{options}</select>'
     )
 
 
@@ -125,11 +146,8 @@ def _legend(archive: CaseArchive) -> str:
             '<li><span class="swatch outline"></span>line in the prediction: ground truth</li>'
         )
     if measure is not None:
-        stops = heat_map(np.linspace(0, 1, 9)[None])[0]
-        ramp = ', '.join(f'rgb({r} {g} {b})' for r, g, b in stops)
         parts.append(
-            f'<li>{html.escape(_words(measure))}: 0 <span class="ramp" '
-            f'style="background:linear-gradient(to right, {ramp})"></span> '
+            f'<li>{html.escape(_words(measure))}: 0 {_ramp(HEAT_COLOURS)} '
             f'{info["uncertainty_bounds"][measure]:.3g}</li>'
         )
         if has_masks:
@@ -137,7 +155,26 @@ def _legend(archive: CaseArchive) -> str:
                 f'<li><span class="swatch outline" style="border-color:rgb{_HEAT_CONTOUR}"></span>'
                 f'line in the {html.escape(_words(measure))} map: prediction</li>'
             )
+    explained = explained_by(archive)
+    if explained:
+        parts.append(
+            f'<li>{html.escape(" and ".join(map(_words, explained)))} of the predicted class, over '
+            f'the image: 0 {_ramp(EXPLANATION_COLOURS)} the {EXPLANATION_PERCENTILE}th percentile '
+            'of each map</li>'
+        )
     return f'<ul class="legend">{"".join(parts)}</ul>' if parts else ''
+
+
+def explained_by(archive: CaseArchive) -> list[str]:
+    """Give the names of the maps that explain the class of any case."""
+    kinds = {kind for pictures in archive.pictures.values() for kind in pictures}
+    return [name for name in EXPLANATIONS if name in kinds]
+
+
+def _ramp(colours: str) -> str:
+    stops = heat_map(np.linspace(0, 1, 9)[None], colours=colours)[0]
+    ramp = ', '.join(f'rgb({r} {g} {b})' for r, g, b in stops)
+    return f'<span class="ramp" style="background:linear-gradient(to right, {ramp})"></span>'
 
 
 def _article(archive: CaseArchive, index: int, place: int, priority: float, error: float) -> str:
@@ -152,6 +189,9 @@ def _article(archive: CaseArchive, index: int, place: int, priority: float, erro
         'error': error,
     }
     data = ''.join(f' data-{key}="{value:.6g}"' for key, value in order.items())
+    domain = case.get('domain')
+    if domain is not None:
+        data += f' data-domain="{html.escape(domain)}"'
     title = case_name(case, index)
     patient = case['patient_id']
     who = (
@@ -159,9 +199,10 @@ def _article(archive: CaseArchive, index: int, place: int, priority: float, erro
         if patient is not None and patient != title
         else ''
     )
+    where = '' if domain is None else f' <span class="patient">{html.escape(domain)}</span>'
     return (
         f'<article class="case" id="case-{index}"{data}><h3><span class="place">{place}</span> '
-        f'{html.escape(title)}{who} {_badges(case)}</h3>'
+        f'{html.escape(title)}{who}{where} {_badges(case)}</h3>'
         f'{_pictures(archive, index, title)}'
         f'<div class="facts">{_class_facts(archive, case)}{_mask_facts(case)}</div></article>'
     )
@@ -190,7 +231,11 @@ def _pictures(archive: CaseArchive, index: int, title: str) -> str:
     info = archive.info
     palette = class_palette(info['num_classes'], info['palette'])
     shape = next(
-        (pictures[kind].shape[:2] for kind in ('pred', 'gt', 'uncertainty') if kind in pictures),
+        (
+            pictures[kind].shape[:2]
+            for kind in ('pred', 'gt', 'uncertainty', *EXPLANATIONS)
+            if kind in pictures
+        ),
         None,
     )
     image = pictures.get('image')
@@ -219,13 +264,18 @@ def _pictures(archive: CaseArchive, index: int, title: str) -> str:
         if 'pred' in pictures:
             heat = draw_contours(heat, pictures['pred'], [_HEAT_CONTOUR] * len(palette))
         drawn.append((_words(info['picture_measure'] or 'uncertainty'), heat))
+    for name in EXPLANATIONS:
+        if name in pictures:
+            drawn.append((_words(name), overlay_heat(image, pictures[name] / 255, 1.0)))
     figures = ''.join(
         f'<figure><img src="{_data_url(picture)}" width="{picture.shape[1]}" '
         f'height="{picture.shape[0]}" alt="{html.escape(f"{name} of {title}")}">'
         f'<figcaption>{html.escape(name)}</figcaption></figure>'
         for name, picture in drawn
     )
-    return f'<div class="pictures">{figures}</div>'
+    # Two rows of three are easier to look at than a row of four with a rest below it.
+    kind = 'pictures many' if len(drawn) > 4 else 'pictures'
+    return f'<div class="{kind}">{figures}</div>'
 
 
 def _data_url(picture: np.ndarray) -> str:
@@ -251,6 +301,9 @@ def _class_facts(archive: CaseArchive, case: dict[str, Any]) -> str:
         if score is not None:
             words += f', probability {score:.2f}'
         lines.append(f'<p>{words}</p>')
+    found = class_uncertainty(case)
+    if found is not None:
+        lines.append(f'<p>{html.escape(_words(found[0]))} of the class {found[1]:.3f}</p>')
     return ''.join(lines) + _bars(case, names)
 
 

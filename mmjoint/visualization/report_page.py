@@ -92,6 +92,7 @@ select { font: inherit; padding: .25rem .5rem; max-width: 100%; }
 .list thead th { position: sticky; top: -.5rem; background: var(--panel); }
 #cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 560px), 1fr));
   gap: 16px; }
+.case[hidden] { display: none; }
 .case { background: var(--panel); border-radius: 8px; padding: .8rem; break-inside: avoid; }
 .place { color: var(--quiet); font-weight: 400; margin-right: .2rem; }
 .patient { color: var(--quiet); font-weight: 400; font-size: .85rem; }
@@ -99,6 +100,7 @@ select { font: inherit; padding: .25rem .5rem; max-width: 100%; }
   padding: 0 .6rem; font-size: .78rem; font-weight: 500; }
 .badge.bad { background: var(--bad); border-color: var(--bad-ink); color: var(--bad-ink); }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)); gap: 8px; }
+.pictures.many { grid-template-columns: repeat(3, 1fr); }
 .pictures img { width: 100%; height: auto; display: block; border-radius: 4px; background: #000; }
 .pictures figcaption { font-size: .8rem; color: var(--quiet); }
 .facts { font-size: .88rem; margin-top: .5rem; }
@@ -117,7 +119,7 @@ select { font: inherit; padding: .25rem .5rem; max-width: 100%; }
 summary { cursor: pointer; font-weight: 600; margin: .6rem 0; }
 footer { color: var(--quiet); font-size: .85rem; margin: 3rem auto 2rem; }
 @media (max-width: 560px) { .bars th { width: 6.5rem; }
-  .pictures { grid-template-columns: 1fr 1fr; }
+  .pictures, .pictures.many { grid-template-columns: 1fr 1fr; }
   h1 { font-size: 1.35rem; } dl.info { grid-template-columns: 1fr; }
   dl.info dd { margin-bottom: .3rem; } }
 @media print { :root { color-scheme: light; --paper: #fff; --panel: #fff; --ink: #000;
@@ -143,6 +145,13 @@ _SCRIPT = """
     original.slice().sort(function (a, b) {
       return parseFloat(b.dataset[key]) - parseFloat(a.dataset[key]);
     }).forEach(function (node) { list.appendChild(node); });
+  });
+  var domain = document.getElementById('domain');
+  if (!domain) { return; }
+  domain.addEventListener('change', function () {
+    original.forEach(function (node) {
+      node.hidden = domain.value !== '' && node.dataset.domain !== domain.value;
+    });
   });
 })();
 (function () {

@@ -25,9 +25,14 @@ from .report_statistics import (
     ClassTask,
     Estimate,
     class_bins,
+    class_estimates,
+    class_task,
     class_uncertainty,
+    domains,
     is_wrong,
+    of_domain,
     pixel_calibration,
+    region_estimates,
 )
 from .train_log import Curve, read_train_log
 
@@ -138,6 +143,27 @@ def class_section(
     parts.append(table(header, rows, 'Each class against all others'))
     star = '' if all(agrees(entry, metrics) for entry in overall) else _STAR
     return f'<div class="columns">{"".join(parts)}</div>{star}'
+
+
+def domain_section(archive: CaseArchive, seed: int = 0) -> str:
+    """Give a table of one row per domain of the cases; empty where there is one domain."""
+    names = domains(archive)
+    if len(names) < 2:
+        return ''
+    rows: list[dict[str, str]] = []
+    for name in names:
+        part = of_domain(archive, name)
+        task = class_task(part)
+        row = {'domain': html.escape(name), 'cases': str(len(part.cases))}
+        for entry in () if task is None else class_estimates(task, seed, ('accuracy', 'AUC')):
+            row[entry.name] = estimate_cell(entry, {})
+        for region, entries in region_estimates(part, seed).items():
+            row[f'Dice {region}'] = estimate_cell(entries[0], {})
+        rows.append(row)
+    header = list(dict.fromkeys(key for row in rows for key in row))
+    nothing = '<span class="missing">not annotated</span>'
+    cells = [[row.get(key, nothing) for key in header] for row in rows]
+    return table(header, cells, 'Each domain by itself; the other sections take all together')
 
 
 def confusion_table(task: ClassTask) -> str:

@@ -84,6 +84,22 @@ def names_up_to(names: Sequence[str], count: int) -> list[str]:
     return [*names, *(f'class {index}' for index in range(len(names), count))][:count]
 
 
+def domains(archive: CaseArchive) -> list[str]:
+    """Give the domains of the cases, in the order of their first case."""
+    found = (case.get('domain') for case in archive.cases)
+    return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def of_domain(archive: CaseArchive, domain: str) -> CaseArchive:
+    """Give the cases of one domain with their tables, without pictures."""
+    chosen = [i for i, case in enumerate(archive.cases) if case.get('domain') == domain]
+    return CaseArchive(
+        info=archive.info,
+        cases=[archive.cases[i] for i in chosen],
+        tables={name: table[chosen] for name, table in archive.tables.items()},
+    )
+
+
 def patients(cases: Sequence[dict[str, Any]]) -> np.ndarray | None:
     """Give the patient of each case, ``None`` where no patient has several cases."""
     names = [
@@ -146,11 +162,18 @@ def estimate(
     return Estimate(name, value, low, high, key)
 
 
-def class_estimates(task: ClassTask, seed: int = 0) -> list[Estimate]:
+def class_estimates(
+    task: ClassTask, seed: int = 0, wanted: Sequence[str] | None = None
+) -> list[Estimate]:
     """Work out the measures of the image-level classification over all classes.
 
     With two classes AUC, AUPR, sensitivity and specificity are those of class 1, with more they
     are means over the classes.
+
+    Args:
+        task: The predictions.
+        seed: Of the intervals.
+        wanted: Names of measures; all by default.
     """
     num_classes = len(task.names)
 
@@ -183,6 +206,7 @@ def class_estimates(task: ClassTask, seed: int = 0) -> list[Estimate]:
     return [
         estimate(name, statistic, *arrays, groups=task.groups, key=key, seed=seed)
         for name, statistic, arrays, key in rows
+        if wanted is None or name in wanted
     ]
 
 

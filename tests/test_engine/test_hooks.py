@@ -93,6 +93,23 @@ def test_the_first_validation_samples_are_drawn():
         PredictionImageHook(num_samples=3, interval=0)
 
 
+def test_pictures_of_resized_and_padded_inputs_have_the_original_size():
+    from mmjoint.structures import JointDataSample
+
+    runner = Runner(visualizer=Visualizer())
+    runner.iter = 1
+    hook = PredictionImageHook()
+    sample = JointDataSample(metainfo=dict(ori_shape=(30, 60), img_shape=(12, 16)))
+    hook.before_val_epoch(runner)
+    drawn = []
+    runner.visualizer.add_datasample = lambda name, image, *args, **kwargs: drawn.append(image)
+    image = torch.zeros(3, 16, 16)
+    image[:, :12, 8:] = 200  # its right half; the last rows are padding
+    hook.after_val_iter(runner, 0, {'inputs': [image]}, [sample])
+    assert drawn[0].shape == (30, 60, 3)
+    assert drawn[0][:, :28].max() == 0 and drawn[0][:, 32:].min() == 200
+
+
 @pytest.mark.parametrize(
     ('key', 'rule'),
     [

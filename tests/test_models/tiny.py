@@ -61,7 +61,7 @@ def vary_norms(model, seed=0):
     """Give all norms statistics and affine parts that are not 1 and 0, as trained ones have."""
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
-        if hasattr(module, 'running_var'):
+        if getattr(module, 'running_var', None) is not None:
             for tensor, low, high in (
                 (module.weight, 0.5, 1.5),
                 (module.bias, -0.2, 0.2),

@@ -12,6 +12,7 @@ from mmjoint.visualization.drawing import (
     heat_map,
     heat_table,
     measure_unit,
+    overlay_heat,
     overlay_labels,
     resize_to_fit,
     write_image,
@@ -145,3 +146,20 @@ def test_png_round_trip_and_atomic_file(tmp_path):
     with pytest.raises(ValueError, match="written as .png or .jpg, got '.tif'"):
         write_image(tmp_path / 'a.tif', image)
     assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == ['a.png']
+
+
+def test_heat_over_an_image():
+    """A value of 0 leaves the grey image; the largest shows a quarter of it."""
+    image = np.zeros((1, 4, 3), np.uint8)
+    image[..., 0] = 90  # grey 30
+    values = np.array([[0.0, 1.0, 2.0, np.nan]])
+    drawn = overlay_heat(image, values, 2.0, colours='viridis', opacity=0.75)
+    table = heat_table('viridis').astype(float)
+    assert drawn[0, 0].tolist() == drawn[0, 3].tolist() == [30, 30, 30]
+    assert drawn[0, 2].tolist() == np.rint(0.25 * 30 + 0.75 * table[255]).tolist()
+    half = 0.5 * 0.75
+    assert np.abs(drawn[0, 1] - ((1 - half) * 30 + half * table[128])).max() <= 1
+    beyond = overlay_heat(image, values * 2, 2.0, colours='viridis', opacity=0.75)
+    assert beyond[0, 2].tolist() == drawn[0, 2].tolist()
+    with pytest.raises(ValueError, match=r'the map is \(2, 4\), the image \(1, 4\)'):
+        overlay_heat(image, np.zeros((2, 4)), 1.0)

@@ -230,3 +230,33 @@ def test_wrong_arguments(visualizer):
         visualizer.draw(IMAGE[:48], full_sample())
     with pytest.raises(TypeError, match='opacitty'):
         JointVisualizer(name='typo', opacitty=0.5)
+
+
+def test_maps_that_explain_the_class(visualizer):
+    """They lie over the image, from 0 to the 99th percentile, which the bar tells."""
+    sample = full_sample()
+    plain = visualizer.draw(IMAGE, sample)
+    values = torch.zeros(1, 96, 96)
+    values[:, 30:60, 30:60] = 0.2
+    sample.explanations = PixelData(saliency=values, class_activation=values)
+    drawn = visualizer.draw(IMAGE, sample)
+    assert drawn.shape[1] > plain.shape[1] + 2 * 96
+    assert visualizer.draw(IMAGE, sample, draw_pred=False).shape[1] == 14 + 2 * 110
+    bright = np.rint(0.25 * 90 + 0.75 * heat_table('plasma')[255].astype(float))
+    assert has_colour(drawn, bright) and not has_colour(plain, bright)
+    assert np.array_equal(drawn[54 : 54 + 96, : plain.shape[1]], plain[54 : 54 + 96])
+    panels = visualizer._explanation_panels(sample, IMAGE)
+    assert [panel.title for panel in panels] == [
+        'saliency of healthy, 0 to its 99th percentile',
+        'class activation of healthy, 0 to its 99th percentile',
+    ]
+    assert panels[0].upper == pytest.approx(0.2)
+
+
+def test_a_class_alone_is_explained(visualizer):
+    sample = JointDataSample().set_pred_label(1)
+    sample.explanations = PixelData(saliency=torch.rand(1, 96, 96))
+    # Image, prediction, saliency.
+    assert visualizer.draw(IMAGE, sample).shape[1] > 14 + 3 * 110
+    with pytest.raises(ValueError, match=r'map saliency is \(96, 96\), the image \(48, 96\)'):
+        visualizer.draw(IMAGE[:48], sample)

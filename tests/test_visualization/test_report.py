@@ -11,6 +11,7 @@ import pytest
 from mmjoint.utils.case_archive import CaseArchive, write_case_archive
 from mmjoint.utils.errors import UserError
 from mmjoint.visualization import report_statistics, write_report
+from mmjoint.visualization.drawing import encode_image
 from mmjoint.visualization.report_gallery import choose_cases
 
 from .records import INFO, class_fields, make_archive, make_case
@@ -110,6 +111,62 @@ def test_the_most_uncertain_case_stands_first(tmp_path):
     assert order == sorted(order, reverse=True)
     names = re.findall(r'<h3>.*?</span> (c\d\d)', (tmp_path / 'report.html').read_text())
     assert names[0] == 'c11'
+
+
+def with_domains(archive):
+    """Cases of two domains in turn; of one masks are annotated, of the other classes."""
+    for index, case in enumerate(archive.cases):
+        case['domain'] = ('lungs', '<b>chest')[index % 2]
+        if index % 2:
+            case |= dict(dice=None, assd=None)
+        else:
+            case |= dict(gt_label=None)
+    return archive
+
+
+def test_domains(tmp_path):
+    page = report(tmp_path, with_domains(make_archive(8)), max_cases=5)
+    text = (tmp_path / 'report.html').read_text()
+    assert 'domains' in page.ids and text.count('<b>chest') == 0
+    (section,) = re.findall(r'<section id="domains">(.*?)</section>', text)
+    cells = [re.findall(r'<t[hd][^>]*>(.*?)</t[hd]>', row) for row in section.split('</tr>')[:-1]]
+    header, *rows = [[re.sub('<.*?>', '', cell) for cell in row] for row in cells]
+    assert header[:2] == ['domain', 'cases']
+    assert set(header[2:]) == {'accuracy', 'AUC', 'Dice rim', 'Dice cup', 'Dice disc'}
+    found = {row[0]: dict(zip(header, row, strict=True)) for row in rows}
+    assert found['lungs']['accuracy'] == found['&lt;b&gt;chest']['Dice cup'] == 'not annotated'
+    assert found['lungs']['cases'] == '4'
+    # Dice 1 - i / 16 of the cases 0, 2, 4, 6.
+    assert found['lungs']['Dice cup'].startswith('0.812')
+    # Each case says its domain, and the choice says how many are shown.
+    shown = [attributes['data-domain'] for attributes in page.with_class('case')]
+    for name in ('lungs', '<b>chest'):
+        escaped = name.replace('<', '&lt;').replace('>', '&gt;')
+        assert f'>{escaped} ({shown.count(name)})</option>' in text
+    assert len(shown) == 5
+
+
+def test_one_domain_needs_no_choice(tmp_path):
+    archive = make_archive(4)
+    for case in archive.cases:
+        case['domain'] = 'refuge'
+    page = report(tmp_path, archive)
+    assert 'domains' not in page.ids and 'domain' not in page.ids
+    assert page.text.count('refuge') == 4
+
+
+@pytest.mark.parametrize('with_mask', [True, False])
+def test_maps_that_explain_the_class(tmp_path, with_mask):
+    archive = make_archive(4, with_mask=with_mask)
+    for pictures in archive.pictures.values():
+        pictures['saliency'] = encode_image(np.full((4, 4), 200, np.uint8))
+    page = report(tmp_path, archive)
+    images = [attributes for tag, attributes in page.tags if tag == 'img']
+    assert len(images) == 4 * (5 if with_mask else 2)
+    assert sum(image['alt'].startswith('saliency of') for image in images) == 4
+    assert 'saliency of the predicted class, over the image: 0' in page.text
+    assert len(page.with_class('many')) == (4 if with_mask else 0)
+    assert 'vacuity of the class 0.' in page.text
 
 
 def test_names_are_escaped(tmp_path):

@@ -43,6 +43,21 @@ document.body.setAttribute('data-found', JSON.stringify(found));
 """
 
 
+def look(page, tmp_path):
+    """Open a page and give what a probe has left in it."""
+    options = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run']
+    options += ['--disable-background-networking', '--disable-component-update', '--disable-sync']
+    profile = f'--user-data-dir={tmp_path / "profile"}'
+    shown = subprocess.run(
+        [BROWSER, *options, profile, '--dump-dom', page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    return json.loads(html.unescape(re.search(r'data-found="([^"]*)"', shown)[1]))
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason='needs the chromium browser')
 def test_script_and_python_agree(tmp_path):
@@ -60,17 +75,7 @@ def test_script_and_python_agree(tmp_path):
     page = write_report(tmp_path / 'report.html', tmp_path / 'cases', {}, title='T')
     probe = PROBE.replace('PERCENTS', str(list(PERCENTS)))
     page.write_text(page.read_text().replace('</body>', f'{probe}</body>'))
-    options = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run']
-    options += ['--disable-background-networking', '--disable-component-update', '--disable-sync']
-    profile = f'--user-data-dir={tmp_path / "profile"}'
-    shown = subprocess.run(
-        [BROWSER, *options, profile, '--dump-dom', page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    ).stdout
-    found = json.loads(html.unescape(re.search(r'data-found="([^"]*)"', shown)[1]))
+    found = look(page, tmp_path)
     orders = case_orders(archive)
     assert len(found) == len(orders) * len(PERCENTS) > 15
     for number, percent, kept, risk, caught, names, text in found:
@@ -85,3 +90,44 @@ def test_script_and_python_agree(tmp_path):
             assert risk == 'n/a'
         else:
             assert float(risk) == pytest.approx(expected.risk_kept, abs=5.1e-4)
+
+
+# Choose each domain, the last one in another order as well, and note which cases are seen.
+DOMAINS = """
+<script>
+var found = {};
+var select = document.getElementById('domain');
+function seen() {
+  return Array.prototype.filter.call(document.querySelectorAll('.case'), function (node) {
+    return node.offsetParent !== null;
+  }).map(function (node) { return node.id; });
+}
+Array.prototype.forEach.call(select.options, function (option) {
+  select.value = option.value;
+  select.dispatchEvent(new Event('change'));
+  found[option.value] = seen();
+});
+var order = document.getElementById('order');
+order.value = 'dice';
+order.dispatchEvent(new Event('change'));
+found.reordered = seen();
+document.body.setAttribute('data-found', JSON.stringify(found));
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason='needs the chromium browser')
+def test_cases_of_one_domain(tmp_path):
+    archive = make_archive(7)
+    for index, case in enumerate(archive.cases):
+        case['domain'] = ('a', 'b "c"')[index % 2]
+    write_case_archive(tmp_path / 'cases', archive)
+    page = write_report(tmp_path / 'report.html', tmp_path / 'cases', {}, title='T')
+    page.write_text(page.read_text().replace('</body>', f'{DOMAINS}</body>'))
+    found = look(page, tmp_path)
+    names = [f'case-{index}' for index in range(7)]
+    assert sorted(found['']) == names
+    assert sorted(found['a']) == names[::2] and sorted(found['b "c"']) == names[1::2]
+    # The later, the worse.
+    assert found['reordered'] == names[5::-2]

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 
 from mmjoint.registry import HOOKS
 from mmjoint.utils.io import atomic_write_bytes
-from mmjoint.utils.pictures import to_picture
+from mmjoint.utils.pictures import to_picture, without_padding
 
 
 @HOOKS.register_module()
@@ -89,11 +89,14 @@ class PredictionImageHook(Hook):
 
 
 def _at_size(inputs: torch.Tensor, sample: Any) -> np.ndarray:
-    """Give the picture at the size of the predicted mask, which is the original one."""
+    """Give the picture at the original size, which is that of what is predicted."""
     picture = to_picture(inputs)
-    if 'pred_sem_seg' not in sample or picture.ndim != 3:
+    if picture.ndim != 3:
         return picture
-    height, width = sample.pred_sem_seg.data.shape[-2:]
-    if picture.shape[:2] == (height, width):
+    shape = sample.metainfo.get('ori_shape', picture.shape)[:2]
+    if 'pred_sem_seg' in sample:
+        shape = sample.pred_sem_seg.data.shape[-2:]
+    if picture.shape[:2] == tuple(shape):
         return picture
-    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
+    picture = without_padding(picture, sample.metainfo)
+    return cv2.resize(picture, tuple(shape[::-1]), interpolation=cv2.INTER_LINEAR)

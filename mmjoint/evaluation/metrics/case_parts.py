@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmjoint.functional.aggregation import aggregate_maps
+from mmjoint.functional.explanation_scale import EXPLANATIONS, explanation_upper
 from mmjoint.functional.uncertainty_scale import primary_measure
 
 UNCERTAINTY_BINS = 50
@@ -72,6 +73,14 @@ def uncertainty_maps(sample: dict, logits: Tensor | None) -> dict[str, np.ndarra
     return maps
 
 
+def explanation_maps(sample: dict) -> dict[str, np.ndarray]:
+    """Give the maps that explain the class, ``{name: (H, W)}`` float64."""
+    maps = sample.get('explanations') or {}
+    return {
+        name: to_numpy(maps[name])[0].astype(np.float64) for name in EXPLANATIONS if name in maps
+    }
+
+
 def map_scores(maps: dict[str, np.ndarray], pred: np.ndarray | None) -> dict[str, dict] | None:
     """Give each map's scores by every aggregation, ``None`` where one is not defined."""
     if not maps:
@@ -108,16 +117,30 @@ def slice_of_interest(planes: dict[str, np.ndarray], ignore_index: int) -> int |
     return int(areas.argmax()) if areas.any() else len(areas) // 2
 
 
-def encode_thumbnail(plane: np.ndarray, kind: str, size: int) -> bytes:
-    """Shrink to at most ``size`` pixels; ``image`` becomes a JPEG, maps become PNG."""
-    scale = size / max(plane.shape[:2])
-    if scale < 1:
-        target = (max(1, round(plane.shape[1] * scale)), max(1, round(plane.shape[0] * scale)))
+def encode_thumbnail(
+    plane: np.ndarray, kind: str, size: int, shape: tuple[int, int] | None = None
+) -> bytes:
+    """Shrink to at most ``size`` pixels; ``image`` becomes a JPEG, maps become PNG.
+
+    Args:
+        plane: ``(H, W)`` or ``(H, W, 3)`` uint8; of what explains a class (see ``EXPLANATIONS``)
+            float, which is brought to 0..255 over the range of :func:`explanation_upper`.
+        kind: What it is.
+        size: Of the longer side.
+        shape: Size that the plane is shrunk from, where it was resized; its own by default.
+    """
+    height, width = shape or plane.shape[:2]
+    scale = min(1.0, size / max(height, width))
+    target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if target != plane.shape[1::-1]:
         method = cv2.INTER_NEAREST_EXACT if kind in ('gt', 'pred') else cv2.INTER_AREA
         plane = cv2.resize(np.ascontiguousarray(plane), target, interpolation=method)
     if kind == 'image':
         plane = plane[:, :, ::-1] if plane.shape[-1] == 3 else plane[:, :, 0]
         return cv2.imencode('.jpg', plane, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+    if kind in EXPLANATIONS:
+        plane = np.clip(np.nan_to_num(plane) / explanation_upper(plane), 0, 1)
+        plane = np.rint(plane * 255).astype(np.uint8)
     return cv2.imencode('.png', plane)[1].tobytes()
 
 

@@ -13,13 +13,14 @@ from mmjoint.functional.surface import assd_from_distances, surface_distances
 from mmjoint.functional.uncertainty_scale import primary_measure, uncertainty_upper_bound
 from mmjoint.registry import METRICS
 from mmjoint.utils.case_archive import CaseArchive, write_case_archive
-from mmjoint.utils.pictures import to_picture
+from mmjoint.utils.pictures import to_picture, without_padding
 
 from .case_parts import (
     case_order,
     classification_record,
     drop_pictures,
     encode_thumbnail,
+    explanation_maps,
     map_scores,
     right_wrong_histograms,
     slice_of_interest,
@@ -38,14 +39,16 @@ class CaseRecords(BaseMetric):
     there (see :mod:`mmjoint.utils.case_archive`); the files do not depend on the number of
     processes. Any field of a sample may be absent; its part of the record is then ``None``.
 
-    A record holds ``img_path``, ``patient_id``, ``sample_idx``, ``gt_label``, ``pred_label``,
-    ``pred_score`` (K,), ``cls_alpha`` (K,), ``cls_uncertainty`` {measure: value}, ``dice`` and
-    ``assd`` {region: value or ``None``}, ``seg_uncertainty`` {measure: {aggregation: score or
-    ``None``}} (see :mod:`mmjoint.functional.aggregation`), ``num_pixels``, ``num_wrong_pixels``.
+    A record holds ``img_path``, ``patient_id``, ``sample_idx``, ``domain``, ``gt_label``,
+    ``pred_label``, ``pred_score`` (K,), ``cls_alpha`` (K,), ``cls_uncertainty`` {measure: value},
+    ``dice`` and ``assd`` {region: value or ``None``}, ``seg_uncertainty`` {measure: {aggregation:
+    score or ``None``}} (see :mod:`mmjoint.functional.aggregation`), ``num_pixels``,
+    ``num_wrong_pixels``.
     Tables over cases: ``confusion`` (N, C, C), ``calibration`` (N, 3, bins),
     ``uncertainty/<measure>`` (N, 2, 50): histograms of the measure over [0, upper bound] for right
     and for wrong pixels. Pictures: ``image``, ``gt``, ``pred`` (class ids), ``uncertainty``
-    (0..255 over the measure's range).
+    (0..255 over the measure's range), ``saliency`` and ``class_activation`` (0..255 over the range
+    up to their 99th percentile).
 
     Args:
         out_dir: Folder of the files. ``None`` collects nothing.
@@ -155,6 +158,7 @@ class CaseRecords(BaseMetric):
             'img_path': str(sample.get('img_path', '')),
             'patient_id': None if sample.get('patient_id') is None else str(sample['patient_id']),
             'sample_idx': sample.get('sample_idx'),
+            'domain': None if sample.get('domain') is None else str(sample['domain']),
         }
         record.update(classification_record(sample))
         gt = take_field(sample, 'gt_sem_seg', 'data')
@@ -195,7 +199,7 @@ class CaseRecords(BaseMetric):
         record['has_foreground'] = None if pred is None else bool((pred != 0).any())
         record['seg_uncertainty'] = map_scores(maps, pred)
         item = {'record': record, 'tables': tables, 'num_classes': num_classes}
-        pictures = self._pictures(image, gt, pred, maps, num_classes)
+        pictures = self._pictures(sample, image, gt, pred, maps, num_classes)
         if pictures:
             item['pictures'] = pictures
         return item
@@ -256,6 +260,7 @@ class CaseRecords(BaseMetric):
 
     def _pictures(
         self,
+        sample: dict,
         image: Any,
         gt: np.ndarray | None,
         pred: np.ndarray | None,
@@ -273,10 +278,18 @@ class CaseRecords(BaseMetric):
             upper = uncertainty_upper_bound(measure, num_classes)
             scaled = np.clip(np.nan_to_num(maps[measure]) / upper, 0, 1)
             planes['uncertainty'] = np.rint(scaled * 255).astype(np.uint8)
+        planes |= explanation_maps(sample)
         index = slice_of_interest(planes, self.ignore_index)
+        shape = None
+        if index is None and image is not None:
+            # The image is that of the network; what is predicted has the size of the file.
+            planes['image'] = without_padding(planes['image'], sample)
+            others = [plane.shape for kind, plane in planes.items() if kind != 'image']
+            shape = others[0] if others else sample.get('ori_shape')
+            shape = None if shape is None else tuple(int(length) for length in shape[:2])
         return {
             kind: encode_thumbnail(
-                plane if index is None else plane[index], kind, self.thumbnail_size
+                plane if index is None else plane[index], kind, self.thumbnail_size, shape
             )
             for kind, plane in planes.items()
         }

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from mmengine.structures import PixelData
 
 from mmjoint.evaluation.metrics import CaseRecords
 from mmjoint.functional.aggregation import AGGREGATIONS
@@ -170,6 +171,43 @@ def test_pictures_are_small(tmp_path):
     assert decoded['gt'].tolist() == [[0] * 10 + [2] * 10] * 10
     assert np.array_equal(decoded['pred'], decoded['gt'])
     assert decoded['uncertainty'].shape == (10, 20) and set(decoded['uncertainty'].flat) == {128}
+
+
+def decode(picture):
+    return cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_UNCHANGED)
+
+
+def test_what_explains_the_class(tmp_path):
+    """From 0 to the 99th percentile of the picture; the domain stands in the record."""
+    sample = make_sample(pred_score=[0.2, 0.8], domain='kermany')
+    values = torch.arange(101.0).expand(4, 101)[None]
+    sample.explanations = PixelData(saliency=values / 10, class_activation=torch.zeros(1, 4, 101))
+    archive = run(tmp_path, [sample], [torch.zeros(1, 4, 101)])
+    pictures = archive.pictures[0]
+    assert set(pictures) == {'image', 'saliency', 'class_activation'}
+    expected = np.rint(np.minimum(np.arange(101) / 99, 1) * 255)
+    assert np.array_equal(decode(pictures['saliency']), np.tile(expected, (4, 1)))
+    assert not decode(pictures['class_activation']).any()
+    assert archive.cases[0]['domain'] == 'kermany'
+    assert run(tmp_path, [make_sample()]).cases[0]['domain'] is None
+
+
+@pytest.mark.parametrize('with_mask', [True, False])
+def test_a_resized_and_padded_input_is_shown_as_the_file_is(tmp_path, with_mask):
+    """The network sees 16 x 16 pixels, of which the lowest 4 rows are padding."""
+    image = torch.zeros(1, 16, 16)
+    image[:, :12, 8:] = 1.0
+    image[:, 12:] = 1.0
+    pred = np.zeros((30, 60), int)
+    pred[:, 30:] = 1
+    maps = dict(pred_map=pred) if with_mask else {}
+    sample = make_sample(**maps, img_shape=(12, 16), ori_shape=(30, 60))
+    pictures = run(tmp_path, [sample], [image]).pictures[0]
+    shown = decode(pictures['image'])
+    assert shown.shape[:2] == (30, 60)
+    assert shown[:, :26].max() < 20 and shown[:, 34:].min() > 235
+    small = decode(run(tmp_path, [sample], [image], thumbnail_size=20).pictures[0]['image'])
+    assert small.shape[:2] == (10, 20)
 
 
 def test_float_inputs_are_rounded(tmp_path):
