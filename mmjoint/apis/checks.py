@@ -263,13 +263,32 @@ def _check_section(section: Any, key: str, section_registry: Registry, where: st
         if 'metrics' in section:
             section_registry = registry.EVALUATOR
             section = {'type': 'Evaluator', **section}
+    elif key == 'optim_wrapper' and isinstance(section, Mapping) and 'optimizer' not in section:
+        section = _checked_parts(section, f'{where}: {key}')
     elif key in _DEFAULT_TYPE and isinstance(section, Mapping) and 'type' not in section:
-        is_many = key == 'optim_wrapper' and 'optimizer' not in section
-        if not is_many:
-            section = {'type': _DEFAULT_TYPE[key], **section}
+        section = {'type': _DEFAULT_TYPE[key], **section}
     if key == 'optim_wrapper':
         _check_rates(section, f'{where}: {key}')
     _walk(section, f'{where}: {key}', section_registry, check_keys=True)
+
+
+def _checked_parts(section: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Check the optimizers of several parts of a model; gives those that are not left out."""
+    constructor = section.get('constructor')
+    if constructor is None:
+        raise UserError(
+            f"{where}: expected an optimizer, or constructor='MultiOptimWrapperConstructor' with "
+            f'one for each part of the model, found {sorted(section)}'
+        )
+    _look_up(constructor, registry.OPTIM_WRAPPER_CONSTRUCTORS, f'{where}.constructor')
+    parts = {k: v for k, v in section.items() if k not in _BUILDER_KEYS and v is not None}
+    for name, part in parts.items():
+        here = f'{where}.{name}'
+        ok = isinstance(part, Mapping) and 'optimizer' in part
+        _require(ok, here, 'a dict with an optimizer', part)
+        _check_rates(part, here)
+        parts[name] = {'type': _DEFAULT_TYPE['optim_wrapper'], **part}
+    return parts
 
 
 def _check_rates(section: Mapping[str, Any], where: str) -> None:

@@ -1,7 +1,7 @@
 """Made-up batches, for measuring without data."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -9,9 +9,18 @@ from mmengine.dataset import pseudo_collate
 from mmengine.structures import PixelData
 from torch import Tensor
 
+from mmjoint.functional.multilabel import Channels
 from mmjoint.registry import DATASETS
 from mmjoint.structures import JointDataSample, VolumeData
 from mmjoint.utils.errors import UserError
+
+
+class _Labels(NamedTuple):
+    """What a data set labels: mask classes, image classes, and tasks with their channels."""
+
+    num_classes: int
+    num_cls_classes: int
+    tasks: Mapping[str, Channels]
 
 
 def synthetic_batch(
@@ -25,8 +34,8 @@ def synthetic_batch(
         batch_size: Number of samples.
         seed: Seed of the values.
         training: Whether it is a batch of ``train_dataloader``: where that has several sources,
-            each has its share of the samples, without labels if the source has none, and in the
-            branches that its pipeline ends with.
+            each has its share of the samples, without labels if the source has none (of tasks,
+            with those that it has), and in the branches that its pipeline ends with.
 
     Returns:
         ``inputs``: list of uint8 ``(3, H, W)``, or float32 ``(C, *shape)`` where the model takes
@@ -37,7 +46,7 @@ def synthetic_batch(
         UserError: The config tells no classes, or the sources cannot share ``batch_size``.
     """
     generator = torch.Generator().manual_seed(seed)
-    any_classes = _num_classes(cfg)
+    any_labels = _labels(cfg)
     shape = tuple(shape)
     loader = (cfg.get('train_dataloader') if training else None) or {}
     sources: Sequence[Mapping | None] = list(_sources(loader))
@@ -46,18 +55,25 @@ def synthetic_batch(
         sources, counts = [None], (batch_size,)
     packed = []
     for source, count in zip(sources, counts, strict=True):
-        labelled = source is None or source.get('labelled', True)
         # Sources may be of different tasks.
-        own_classes = (0, 0) if source is None else _num_classes_of(source)
-        num_classes, num_cls_classes = own_classes if any(own_classes) else any_classes
+        own = any_labels if source is None else _labels_of(source)
+        labels = own if any(own) else any_labels
+        if source is not None and not source.get('labelled', True):
+            labels = _Labels(0, 0, labels.tasks)
+        tasks = labels.tasks if source is None else _tasks_of(source, labels.tasks)
         for _ in range(count):
             image = _noise(_in_channels(cfg, len(shape)), shape, generator)
             sample = _sample(len(packed), shape)
-            if num_classes and labelled:
-                seg_map = torch.randint(0, num_classes, (1, *shape), generator=generator)
-                sample.gt_sem_seg = (PixelData if len(shape) == 2 else VolumeData)(data=seg_map)
-            if num_cls_classes and labelled:
-                sample.set_gt_label(len(packed) % num_cls_classes)
+            data_kind = PixelData if len(shape) == 2 else VolumeData
+            if labels.num_classes:
+                seg_map = torch.randint(0, labels.num_classes, (1, *shape), generator=generator)
+                sample.gt_sem_seg = data_kind(data=seg_map)
+            if labels.num_cls_classes:
+                sample.set_gt_label(len(packed) % labels.num_cls_classes)
+            if tasks:
+                sample.gt_tasks = data_kind(
+                    **{task: _task_map(values, shape, generator) for task, values in tasks.items()}
+                )
             packed.append(_in_branches(source, image, sample))
     return pseudo_collate(packed)
 
@@ -106,6 +122,20 @@ def _noise(channels: int, shape: tuple[int, ...], generator: torch.Generator) ->
     return torch.randn(channels, *shape, generator=generator)
 
 
+def _task_map(channels: Channels, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    values = torch.tensor(sorted({0, *(value for own in channels.values() for value in own)}))
+    return values[torch.randint(0, len(values), (1, *shape), generator=generator)]
+
+
+def _tasks_of(source: Mapping, tasks: Mapping[str, Channels]) -> dict[str, Channels]:
+    """The tasks that a source has label maps of, its own or others."""
+    wanted = source.get('annotated_tasks')
+    own = tasks if wanted is None else wanted
+    own = own if source.get('labelled', True) else ()
+    extra = source.get('extra_maps') or ()
+    return {task: tasks[task] for task in tasks if task in own or task in extra}
+
+
 def _sample(number: int, shape: tuple[int, ...]) -> JointDataSample:
     metainfo = dict(
         img_path=f'synthetic {number}', sample_idx=number, ori_shape=shape, img_shape=shape
@@ -125,22 +155,23 @@ def _in_branches(source: Mapping | None, image: Tensor, sample: JointDataSample)
     }
 
 
-def _num_classes(cfg: Config) -> tuple[int, int]:
+def _labels(cfg: Config) -> _Labels:
     for key in ('train_dataloader', 'test_dataloader', 'val_dataloader'):
         loader = cfg.get(key) or {}
         dataset = next(_sources(loader), loader.get('dataset', {}))
-        if any(found := _num_classes_of(dataset)):
+        if any(found := _labels_of(dataset)):
             return found
     raise UserError(
-        f'{cfg.filename}: expected a dataset whose METAINFO has classes or cls_classes, which '
-        'tell what labels to make up, found none'
+        f'{cfg.filename}: expected a dataset whose METAINFO has classes, cls_classes or tasks, '
+        'which tell what labels to make up, found none'
     )
 
 
-def _num_classes_of(dataset: Mapping) -> tuple[int, int]:
-    """Mask classes and image classes of a data set's config."""
+def _labels_of(dataset: Mapping) -> _Labels:
+    """What a data set's config labels."""
     while isinstance(dataset.get('dataset'), dict):  # wrappers
         dataset = dataset['dataset']
     kind = DATASETS.get(dataset['type']) if isinstance(dataset.get('type'), str) else None
     meta = {**getattr(kind, 'METAINFO', {}), **(dataset.get('metainfo') or {})}
-    return len(meta.get('classes') or ()), len(meta.get('cls_classes') or ())
+    numbers = (len(meta.get(key) or ()) for key in ('classes', 'cls_classes'))
+    return _Labels(*numbers, meta.get('tasks') or {})

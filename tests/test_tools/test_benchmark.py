@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from tests.test_datasets.test_dataset_configs import prepare
 from tools.analysis_tools.benchmark import main
 
 from . import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -151,6 +154,59 @@ def test_made_up_batches_of_two_tasks(tmp_path):
     assert found == {branch: labels.get(branch, set()) for branch in xray_sets.BRANCHES}
     weak, strong = batch['inputs']['cls_weak'], batch['inputs']['cls_strong']
     assert [image is None for image in weak] == [image is None for image in strong]
+
+
+FUNDUS = ROOT / 'configs' / '_base_' / 'datasets' / 'fundus-tasks-pseudo_512x512.py'
+FUNDUS_TASKS = dict(
+    reta=('vessel',),
+    ddr=('lesion',),
+    refuge=('odoc',),
+    reta_pseudo=('lesion', 'odoc'),
+    ddr_pseudo=('vessel', 'odoc'),
+    refuge_pseudo=('vessel',),
+)
+
+
+def test_made_up_batches_of_partly_labelled_sets():
+    batch = synthetic_batch(Config.fromfile(FUNDUS), (16, 16), 12, training=True)
+    values = dict(vessel=[0, 1], lesion=[0, 1, 2, 3, 4], odoc=[0, 1, 2])
+    assert batch['inputs'].keys() == FUNDUS_TASKS.keys()
+    for branch, tasks in FUNDUS_TASKS.items():
+        samples = [sample for sample in batch['data_samples'][branch] if sample is not None]
+        assert len(samples) == 2
+        for sample in samples:
+            assert set(sample.gt_tasks.keys()) == set(tasks) and 'gt_sem_seg' not in sample
+            for task in tasks:
+                assert sample.gt_tasks.get(task).unique().tolist() == values[task]
+
+
+def test_several_optimizers(tmp_path):
+    from ..test_engine import adversarial_toy  # registers
+
+    text = f"""
+_base_ = ['{FUNDUS}', '{ROOT}/configs/_base_/schedules/pssnet_60k.py']
+default_scope = 'mmjoint'
+tasks = dict(
+    vessel=dict(vessel=(1,)),
+    lesion=dict(EX=(1,), HE=(2,), SE=(3,), MA=(4,)),
+    odoc=dict(disc=(1, 2), cup=(2,)),
+)
+model = dict(
+    type='PSSNet', tasks=tasks, generator=dict(type='{adversarial_toy.ToyGenerator.__name__}'),
+    weights=dict(reta=dict(vessel=1.0), ddr=dict(lesion=1.0), refuge=dict(odoc=1.0)),
+    pseudo_weights=dict(reta_pseudo=dict(lesion=0.1)),
+    critic=dict(type='ConvCritic', channels=(4,)),
+    data_preprocessor=dict(
+        type='MultiBranchDataPreprocessor', data_preprocessor=dict(type='JointDataPreprocessor')),
+)
+"""
+    path = tmp_path / 'adversarial.py'
+    path.write_text(text)
+    options = BenchmarkOptions(synthetic=(8, 8), iters=2, warmup=0, device='cpu')
+    result = run_benchmark(load_config(str(path)), options)
+    assert set(result['seconds']) == {'data', 'step', 'total'}
+    assert result['input_shape'] == {branch: [1, 3, 8, 8] for branch in FUNDUS_TASKS}
+    assert result['images_per_second'] == pytest.approx(6 / result['seconds']['total'])
 
 
 def error(config, *args):
