@@ -18,7 +18,11 @@ from mmjoint.models.losses import MaskedCrossEntropyLoss
 from mmjoint.registry import MODELS
 
 from .test_prepare_dataset.scripts import (
+    aria,
     chest_xray_pneumonia,
+    ddr,
+    drive,
+    idrid,
     isic2016,
     ispy1,
     jsrt,
@@ -29,6 +33,9 @@ from .test_prepare_dataset.scripts import (
     montgomery,
     nih_pneumonia,
     refuge,
+    refuge_tasks,
+    reta,
+    stare,
     synapse,
 )
 
@@ -62,6 +69,13 @@ PARSERS = {
     'prepare_dataset/nih_pneumonia.py': lambda words: nih_pneumonia.build_parser().parse_args(
         words
     ),
+    'prepare_dataset/reta.py': lambda words: reta.build_parser().parse_args(words),
+    'prepare_dataset/ddr.py': lambda words: ddr.build_parser().parse_args(words),
+    'prepare_dataset/refuge_tasks.py': lambda words: refuge_tasks.build_parser().parse_args(words),
+    'prepare_dataset/idrid.py': lambda words: idrid.build_parser().parse_args(words),
+    'prepare_dataset/drive.py': lambda words: drive.build_parser().parse_args(words),
+    'prepare_dataset/stare.py': lambda words: stare.build_parser().parse_args(words),
+    'prepare_dataset/aria.py': lambda words: aria.build_parser().parse_args(words),
     'prepare_dataset/make_phantoms.py': lambda words: make_phantoms.build_parser().parse_args(
         words
     ),

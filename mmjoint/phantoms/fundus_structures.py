@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from .common import smooth_noise
 from .fundus import (
     CAMERAS,
     Camera,
@@ -44,7 +45,7 @@ class Look:
     disc_at: tuple[float, float] = (0.40, 0.60)
     ill_share: float = 1.0
     burden: float = 1.0
-    variety: float = 0.10
+    variety: float = 0.15
 
 
 LOOKS = {
@@ -272,6 +273,55 @@ def _coverage(blobs: list[_Blob], shape: tuple[int, int]) -> np.ndarray:
     return small.astype(np.float32) / 255
 
 
+def _pigment(rng: np.random.Generator, ground: _Ground) -> list[_Blob]:
+    """Grey-brown spots with soft borders that are no lesion of ours."""
+    blobs = []
+    for _ in range(rng.integers(2, 9)):
+        point = ground.place(rng)
+        if point is not None:
+            size = max(rng.uniform(0.015, 0.05) * ground.unit, 1.0)
+            blobs.append(_blob(rng, point, size, strength=rng.uniform(0.2, 0.45)))
+    return blobs
+
+
+def _hairs(rng: np.random.Generator, ground: _Ground) -> list[_Blob]:
+    """Dust and hairs in the camera: thin dark arcs anywhere."""
+    blobs = []
+    for _ in range(rng.integers(1, 4)):
+        turns = rng.uniform(0, 2 * np.pi) + np.linspace(0, rng.uniform(0.3, 1.2), 16)
+        arc = np.stack([np.cos(turns), np.sin(turns)], 1) * rng.uniform(0.4, 1.2) * ground.unit
+        arc += ground.centre + rng.uniform(-0.6, 0.6, 2) * ground.radius - arc.mean(axis=0)
+        half = max(rng.uniform(0.006, 0.014) * ground.unit, 0.4)
+        normals = np.stack([np.cos(turns), np.sin(turns)], 1) * half
+        outline = np.concatenate([arc - normals, (arc + normals)[::-1]])
+        blobs.append(_Blob(ground.centre, outline, rng.uniform(0.3, 0.6)))
+    return blobs
+
+
+def _paint_distractors(
+    rng: np.random.Generator, image: np.ndarray, tint: np.ndarray, ground: _Ground
+) -> None:
+    """Paint into ``image`` what looks a little like a vessel or a lesion and is none.
+
+    Some eyes show the vessels of the choroid, some have drusen or pigment, some photographs hairs.
+    A model that has seen few eyes takes these for what it knows.
+    """
+    shape, unit = ground.shape, ground.unit
+    if rng.random() < 0.5:
+        field = smooth_noise(rng, shape, unit / rng.uniform(5, 8))
+        lines = np.exp(-((field / 0.14) ** 2))
+        image *= 1 - (rng.uniform(-0.10, 0.24) * lines)[..., None]
+    if rng.random() < 0.3:
+        blend(image, tuple(tint * 1.2 + 0.12), _coverage(_drusen(rng, ground), shape))
+    if rng.random() < 0.3:
+        unsharp = cv2.GaussianBlur(
+            _coverage(_pigment(rng, ground), shape), (0, 0), max(0.5, 0.01 * unit)
+        )
+        image *= 1 - unsharp[..., None]
+    if rng.random() < 0.3:
+        image *= 1 - _coverage(_hairs(rng, ground), shape)[..., None]
+
+
 _CHANCES = {'EX': 0.75, 'HE': 0.80, 'SE': 0.40, 'MA': 0.90}
 
 
@@ -377,8 +427,7 @@ def render_structures(
     arteries, veins = vessel_maps(rng, shape, unit, disc_at, side, thickness=1.2)
     vessels = np.maximum(arteries, veins)
     ground = _Ground(centre, radius, shape, unit, (disc_at, 0.62 * disc_height), vessels)
-    if rng.random() < 0.3:
-        blend(image, tuple(tint * 1.2 + 0.12), _coverage(_drusen(rng, ground), shape))
+    _paint_distractors(rng, image, tint, ground)
     paint_vessels(image, camera, arteries, veins, cup_share)
     coverage = _draw_lesions(rng, ground, burden, fovea)
     _paint_lesions(rng, image, camera, coverage, unit)
