@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import PixelData
 
 from mmjoint.models.adversarial import PSSNet
@@ -24,6 +25,13 @@ PSEUDO = dict(
     refuge_pseudo=dict(vessel=0.05),
 )
 CRITIC = dict(type='ConvCritic', channels=(4,))
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope('mmjoint')
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 def make_model(**options):
@@ -327,3 +335,37 @@ def test_frozen_parameters_stay_what_they_were():
         assert not module.weight.requires_grad
         raise RuntimeError('stop')
     assert module.weight.requires_grad and not module.bias.requires_grad
+
+
+@pytest.mark.parametrize('switches', [{}, dict(critic=None), dict(pseudo_weights=None)])
+@pytest.mark.parametrize('blocks', [None, 'shared', 'per_pair'])
+def test_all_parts_of_a_real_generator_learn(blocks, switches):
+    """Data-parallel wrappers wait for the gradient of every parameter."""
+    norm = dict(type='GN', num_groups=1)
+    decoder = dict(type='mmseg.FCNHead', channels=4, norm_cfg=norm, num_convs=1, concat_input=False)
+    head = dict(type='TaskDecodeHead', dropout_ratio=0.5)
+    attention = blocks and dict(
+        type='CrossTaskAttention', num_heads=2, window_size=4, blocks=blocks
+    )
+    backbone = dict(
+        type='mmseg.ResNetV1c', depth=18, stem_channels=4, base_channels=4, norm_cfg=norm,
+        out_indices=(0, 1), num_stages=2, strides=(1, 2), dilations=(1, 1),
+    )  # fmt: skip
+    generator = dict(
+        type='MultiTaskGenerator',
+        backbone=backbone,
+        decode_head=dict(
+            head, decoder=dict(decoder, in_channels=4, in_index=0), attention=attention
+        ),
+        auxiliary_head=dict(head, decoder=dict(decoder, in_channels=8, in_index=1)),
+    )
+    model = make_model(generator=generator, **switches)
+    model.init_weights()
+    before = state(model)
+    wrappers = make_wrappers(model, accumulative_counts=2)
+    log = model.train_step(make_batch(sizes=2, shapes=(32, 32)), wrappers)
+    assert log['loss'].isfinite()
+    lacking = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert lacking == []
+    model.train_step(make_batch(sizes=2, shapes=(32, 32), seed=1), wrappers)
+    assert changed(before, state(model))[0] == {'generator', *model.critic_names}
