@@ -12,6 +12,7 @@ from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import PixelData
 
 from mmjoint.apis.config import load_config
+from mmjoint.models.adversarial import AdversarialModel
 from mmjoint.registry import (
     DATASETS,
     EVALUATOR,
@@ -231,19 +232,19 @@ def test_one_step_of_partially_labelled_sets(name):
     cfg = load_config(str(ROOT / name))
     torch.manual_seed(0)
     generator = cfg.model.generator
-    generator.backbone.update(embed_dims=3 * WIDTH, depths=(1, 1, 1, 1), drop_path_rate=0)
-    for part, in_channels in (
-        (generator.decode_head, [3 * WIDTH * 2**i for i in range(4)]),
-        (generator.auxiliary_head, 3 * WIDTH * 4),
-    ):
-        part.decoder.update(in_channels=in_channels, channels=4 * WIDTH)
-        part.dropout_ratio = 0  # a task that is dropped in all samples would stay as it is
+    if generator.backbone.type == 'mmseg.SwinTransformer':
+        generator.backbone.update(embed_dims=3 * WIDTH, depths=(1, 1, 1, 1), drop_path_rate=0)
+        generator.decode_head.decoder.in_channels = [3 * WIDTH * 2**i for i in range(4)]
+        generator.auxiliary_head.decoder.in_channels = 3 * WIDTH * 4
+    for part in (generator.decode_head, generator.auxiliary_head):
+        if part is not None:
+            part.decoder.channels = 4 * WIDTH
+            part.dropout_ratio = 0  # a task that is dropped in all samples would stay as it is
     model = MODELS.build(cfg.model).train()
-    parts = {name: model.get_submodule(name) for name in getattr(model, 'critic_names', ())}
     sgd = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.1))
     wrapper = build_optim_wrapper(model.generator, sgd)
-    if parts:
-        parts['generator'] = model.generator
+    if isinstance(model, AdversarialModel):
+        parts = {name: model.get_submodule(name) for name in ('generator', *model.critic_names)}
         wrapper = OptimWrapperDict(
             **{name: build_optim_wrapper(part, sgd) for name, part in parts.items()}
         )

@@ -175,3 +175,39 @@ test_dataloader = dict(
         ),
     ),
 )
+
+# As published, with the same inside the field of view and by all thresholds beside it.
+vessel_measures = (
+    'IoU',
+    'Dice',
+    'precision',
+    'recall',
+    'ACC',
+    'AUC',
+    'AUPR',
+    'clDice',
+    'otsu_sensitivity',
+    'otsu_specificity',
+    'otsu_precision',
+)
+lesion_measures = ('IoU', 'Dice', 'precision', 'recall', 'AUPR_11', 'AUPR', 'AUC', 'MAE')
+odoc_measures = ('IoU', 'Dice', 'precision', 'recall')
+drive_metric = dict(
+    type='TaskMetric', domain='drive', task='vessel', background=True, measures=vessel_measures
+)
+stare_metric = dict(
+    type='TaskMetric', domain='stare', task='vessel', background=True, measures=vessel_measures
+)
+aria_metric = dict(
+    type='TaskMetric', domain='aria', task='vessel', background=True, measures=vessel_measures
+)
+ddr_metric = dict(type='TaskMetric', domain='ddr', task='lesion', measures=lesion_measures)
+idrid_metric = dict(type='TaskMetric', domain='idrid', task='lesion', measures=lesion_measures)
+refuge_metric = dict(type='TaskMetric', domain='refuge', task='odoc', measures=odoc_measures)
+val_evaluator = dict(
+    type='JointEvaluator', metrics=[drive_metric, stare_metric, ddr_metric, refuge_metric]
+)
+test_evaluator = dict(
+    type='JointEvaluator',
+    metrics=[drive_metric, stare_metric, aria_metric, ddr_metric, idrid_metric, refuge_metric],
+)
