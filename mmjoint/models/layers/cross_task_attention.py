@@ -75,23 +75,25 @@ class WindowCrossAttention(nn.Module):
         return self._heads(key), self._heads(value)
 
     def bias(self) -> Tensor:
-        """What is added before the softmax: ``(heads, query, key)``."""
-        return self.relative_position_bias_table[self.index].permute(2, 0, 1)
+        """What is added before the softmax: ``(1, heads, query, key)``."""
+        # With four axes, as PyTorch's fast kernels on a CPU want it.
+        return self.relative_position_bias_table[self.index].permute(2, 0, 1).unsqueeze(0)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Attend within the windows.
 
         Args:
             query: As :meth:`query` gives it.
             key: As :meth:`key_value` gives it.
             value: Likewise.
+            bias: As :meth:`bias` gives it.
 
         Returns:
             Windows, projected.
         """
         attend = F.scaled_dot_product_attention if self.fused else _attend
         shape = query.shape
-        out = attend(*(x.flatten(0, 1) for x in (query, key, value)), self.bias())
+        out = attend(*(x.flatten(0, 1) for x in (query, key, value)), bias)
         return self.proj(out.view(shape).transpose(2, 3).flatten(3))
 
     def transform(self, maps: Tensor) -> Tensor:
@@ -116,7 +118,8 @@ class CrossTaskAttention(BaseModule):
     zeros at the right and the bottom to whole windows; what is filled up takes part. The norms
     make it a constant, not zero.
 
-    Norms, queries, keys and values of a task are computed once, not once for each pair.
+    Norms, queries, keys and values of a task are computed once, not once for each pair, and so is
+    the bias of a block.
 
     Args:
         num_tasks: Number T of tasks, at least 2.
@@ -202,6 +205,10 @@ class CrossTaskAttention(BaseModule):
         def key_value(block: WindowCrossAttention, task: int) -> tuple[Tensor, Tensor]:
             return block.key_value(normed(block, task))
 
+        @cache
+        def bias(block: WindowCrossAttention) -> Tensor:
+            return block.bias()
+
         result = {}
         for i, rows in wanted.items():
             own = select(maps[i], rows)
@@ -210,7 +217,7 @@ class CrossTaskAttention(BaseModule):
             for number, j in enumerate(j for j in range(self.num_tasks) if j != i):
                 block = self.blocks[(i * (self.num_tasks - 1) + number) % len(self.blocks)]
                 parts = (query(block, i), *key_value(block, j))
-                attended = block.attend(*(select(part, rows) for part in parts))
+                attended = block.attend(*(select(part, rows) for part in parts), bias(block))
                 pairs.append(block.transform(last + self._merge(attended, last.shape)))
             result[i] = own + self.fuse(torch.cat(pairs, -1).permute(0, 3, 1, 2))
         return result
