@@ -378,7 +378,8 @@ def _vary(rng: np.random.Generator, look: Look) -> Camera:
     return Camera(
         background=tuple(colour * factor(0.4, 3)),
         fov_radius=camera.fov_radius,
-        illumination=camera.illumination * factor(1.5),
+        # Darker edges would fall below the threshold by which the field of view is found.
+        illumination=min(camera.illumination * factor(1.5), 0.55),
         contrast=camera.contrast * factor(1.0),
         blur=camera.blur * factor(1.5),
         noise=camera.noise * factor(1.0),

