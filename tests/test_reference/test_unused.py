@@ -5,7 +5,7 @@ import pytest
 from .loader import ROOT, unused_arrays
 
 HERE = Path(__file__).parent
-METHODS = ('generic_ssl', 'mc_unet_uq', 'multimix', 'uml')
+METHODS = ('generic_ssl', 'mc_unet_uq', 'multimix', 'partial_fundus', 'uml')
 
 
 @pytest.mark.parametrize('method', METHODS)
