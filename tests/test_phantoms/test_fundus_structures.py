@@ -1,6 +1,8 @@
 import cv2
 import numpy as np
 import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import average_precision_score
 
 from mmjoint.phantoms.common import case_rng
 from mmjoint.phantoms.fundus_structures import LESIONS, LOOKS, render_structures
@@ -135,3 +137,43 @@ def test_sets_differ_in_colour_sharpness_and_field_of_view():
     assert found['idrid'][2] < found['drive'][2] - 0.1
     assert found['stare'][3] < 0.8 * found['idrid'][3]
     assert found['drive'][4] < found['zeiss'][4] < found['idrid'][4] + 0.1
+
+
+def pixels(look, count, seed):
+    """Colours around each pixel of the field of view, the lesion there, and the eye's number."""
+    features, labels, eyes = [], [], []
+    for number in range(count):
+        phantom = render_structures(case_rng(seed, number), (112, 150), look, ill=True)
+        image = phantom.image.astype(np.float32) / 255
+        ground = cv2.GaussianBlur(image, (0, 0), 8)
+        maps = [image, image - ground]
+        for width in (1, 2, 4):
+            unsharp = cv2.GaussianBlur(image, (0, 0), width)
+            maps += [unsharp - ground, cv2.Laplacian(unsharp, cv2.CV_32F)[..., 1:2]]
+        features.append(np.concatenate(maps, 2)[phantom.fov])
+        labels.append(phantom.lesion[phantom.fov])
+        eyes.append(np.full(len(labels[-1]), number))
+    return np.concatenate(features), np.concatenate(labels), np.concatenate(eyes)
+
+
+@pytest.mark.slow
+def test_few_eyes_teach_less_than_many():
+    """Of lesions, to a classifier of single pixels; and less of another camera's photographs."""
+    features, labels, eyes = pixels('ddr_canon', 32, 1)
+    tests = {look: pixels(look, 10, 2) for look in ('ddr_canon', 'idrid')}
+    found = {}
+    for count in (3, 32):
+        chosen = np.flatnonzero(eyes < count)
+        some = np.random.default_rng(0).choice(chosen, min(len(chosen), 25000), replace=False)
+        chosen = np.concatenate([chosen[labels[chosen] > 0], some])
+        model = HistGradientBoostingClassifier(max_iter=60, random_state=0)
+        model.fit(features[chosen], labels[chosen])
+        for look, (inputs, truth, _) in tests.items():
+            probs = model.predict_proba(inputs)
+            found[count, look] = [
+                average_precision_score(truth == number, probs[:, number]) for number in range(1, 5)
+            ]
+    for look in tests:
+        assert all(few < many for few, many in zip(found[3, look], found[32, look], strict=True))
+        assert np.mean(found[3, look]) < np.mean(found[32, look]) - 0.1
+    assert np.mean(found[32, 'idrid']) < np.mean(found[32, 'ddr_canon'])
