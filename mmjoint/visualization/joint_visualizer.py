@@ -49,8 +49,9 @@ class JointVisualizer(Visualizer):
     The panels are: image, ground truth, prediction, probabilities, uncertainty maps, maps that
     explain the class (over the image, from 0 to their 99th percentile), errors.
 
-    The titles carry the image-level class: the true one; the predicted one with its probability
-    and its uncertainty. A field that a sample does not have leaves its panel or its words out.
+    The titles carry the image-level class: the true one, over the ground truth or, without a mask,
+    over the image; the predicted one with its probability and its uncertainty. A field that a
+    sample does not have leaves its panel or its words out.
 
     Args:
         name: Of this visualizer among mmengine's global instances.
@@ -167,8 +168,12 @@ class JointVisualizer(Visualizer):
                 return small
             return overlay_labels(small, self._fit(labels), palette, opacity=self.opacity)
 
-        panels = [Panel(small, 'image')]
-        if draw_gt and ('gt_label' in sample or gt_map is not None):
+        title = 'image'
+        if draw_gt and gt_map is None and 'gt_label' in sample:
+            # A panel of its own would show the image once more.
+            title = f'image, truth: {self._class_name(_integer(sample.gt_label))}'
+        panels = [Panel(small, title)]
+        if gt_map is not None:
             panels.append(Panel(overlay(gt_map), self._gt_title(sample)))
         if draw_pred and ('pred_label' in sample or pred_map is not None):
             panels.append(Panel(overlay(pred_map), self._pred_title(sample)))

@@ -73,7 +73,7 @@ def test_panels_can_be_chosen(visualizer):
     [
         (['gt_label', 'gt_sem_seg'], 3),
         (['pred_label', 'pred_score', 'pred_sem_seg'], 3),
-        (['gt_sem_seg'], 4),
+        (['gt_sem_seg'], 3),
         (['pred_score'], 4),
         (['seg_uncertainty'], 3),
         (['cls_uncertainty', 'seg_uncertainty', 'gt_label', 'pred_label'], 3),
@@ -251,6 +251,23 @@ def test_maps_that_explain_the_class(visualizer):
         'class activation of healthy, 0 to its 99th percentile',
     ]
     assert panels[0].upper == pytest.approx(0.2)
+
+
+def test_a_true_class_without_a_mask_stands_over_the_image(visualizer, monkeypatch):
+    titles = []
+
+    def compose(panels, legend, caption, panel_size):
+        titles.append([panel.title for panel in panels])
+        return IMAGE
+
+    monkeypatch.setattr('mmjoint.visualization.joint_visualizer.compose', compose)
+    sample = JointDataSample().set_pred_label(1).set_gt_label(0)
+    visualizer.draw(IMAGE, sample)
+    visualizer.draw(IMAGE, sample, draw_gt=False)
+    assert titles == [
+        ['image, truth: healthy', 'prediction: ill  [wrong]'],
+        ['image', 'prediction: ill  [wrong]'],
+    ]
 
 
 def test_a_class_alone_is_explained(visualizer):
