@@ -1,5 +1,5 @@
-# Two partly labelled sets in one training: the rim is annotated in every second image of REFUGE, the
-# cup in the others. What an image is not annotated for may hide in its background, and the loss
+# Two partly labelled sets in one training: the rim is annotated in every second image of REFUGE,
+# the cup in the others. What an image is not annotated for may hide in its background, and the loss
 # merges it there. Batches are half of each; any data sets can stand here.
 _base_ = ['./upernet_swin-t_refuge.py']
 part = dict(
