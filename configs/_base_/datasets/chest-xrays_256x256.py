@@ -62,6 +62,8 @@ cls_unlabelled_pipeline = [
 ]
 seg_test_pipeline = [*load_for_test, *seg_input]
 cls_test_pipeline = [*load_for_test, *cls_input]
+seg_test = dict(test_mode=True, pipeline=seg_test_pipeline)
+cls_test = dict(test_mode=True, pipeline=cls_test_pipeline)
 # What `tools/infer.py` does with raw files: the range of the images with masks.
 infer_pipeline = [
     dict(type='LoadJointImage'),
@@ -126,19 +128,12 @@ val_dataloader = dict(
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(
-            jsrt=dict(
-                type='JSRTDataset',
-                data_root='data/jsrt/',
-                split='val',
-                test_mode=True,
-                pipeline=seg_test_pipeline,
-            ),
+            jsrt=dict(type='JSRTDataset', data_root='data/jsrt/', split='val', **seg_test),
             kermany=dict(
                 type='ChestXrayPneumoniaDataset',
                 data_root='data/chest_xray_pneumonia/',
                 split='val',
-                test_mode=True,
-                pipeline=cls_test_pipeline,
+                **cls_test,
             ),
         ),
     ),
@@ -153,33 +148,21 @@ test_dataloader = dict(
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(
-            jsrt=dict(
-                type='JSRTDataset',
-                data_root='data/jsrt/',
-                split='test',
-                test_mode=True,
-                pipeline=seg_test_pipeline,
-            ),
+            jsrt=dict(type='JSRTDataset', data_root='data/jsrt/', split='test', **seg_test),
             montgomery=dict(
-                type='MontgomeryDataset',
-                data_root='data/montgomery/',
-                split='test',
-                test_mode=True,
-                pipeline=seg_test_pipeline,
+                type='MontgomeryDataset', data_root='data/montgomery/', split='test', **seg_test
             ),
             kermany=dict(
                 type='ChestXrayPneumoniaDataset',
                 data_root='data/chest_xray_pneumonia/',
                 split='test',
-                test_mode=True,
-                pipeline=cls_test_pipeline,
+                **cls_test,
             ),
             nih=dict(
                 type='ChestXrayPneumoniaDataset',
                 data_root='data/nih_pneumonia/',
                 split='test',
-                test_mode=True,
-                pipeline=cls_test_pipeline,
+                **cls_test,
             ),
         ),
     ),

@@ -1,8 +1,10 @@
 # Fundus photographs of three sets, of which each labels one task: crops of 512x512 from images
 # resized to 1024x1024 times 0.5 to 2. One image of each set in a batch. Made by, each with RAW its
-# download (and so for the test sets):
+# download:
 #   python prepare_dataset/reta.py RAW data/reta
 #   python prepare_dataset/ddr.py RAW data/ddr
+#   python prepare_dataset/refuge_tasks.py RAW data/refuge_tasks
+# and, to test on, idrid.py, drive.py, stare.py and aria.py likewise.
 # Images come as RGB in [0, 255]; the model's preprocessor has the mean and the deviation.
 dataset_type = 'FundusTasksDataset'
 
@@ -82,6 +84,7 @@ train_dataloader = dict(
         ),
     ),
 )
+test_part = dict(type=dataset_type, split='test', test_mode=True, pipeline=test_pipeline)
 # A set that is set to None is left out, and so must be the metrics of its domain.
 val_dataloader = dict(
     batch_size=1,
@@ -91,34 +94,10 @@ val_dataloader = dict(
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(
-            drive=dict(
-                type=dataset_type,
-                data_root='data/drive/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            stare=dict(
-                type=dataset_type,
-                data_root='data/stare/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            ddr=dict(
-                type=dataset_type,
-                data_root='data/ddr/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            refuge=dict(
-                type=dataset_type,
-                data_root='data/refuge_tasks/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
+            drive=dict(data_root='data/drive/', **test_part),
+            stare=dict(data_root='data/stare/', **test_part),
+            ddr=dict(data_root='data/ddr/', **test_part),
+            refuge=dict(data_root='data/refuge_tasks/', **test_part),
         ),
     ),
 )
@@ -130,48 +109,12 @@ test_dataloader = dict(
     dataset=dict(
         type='MultiSourceDataset',
         datasets=dict(
-            drive=dict(
-                type=dataset_type,
-                data_root='data/drive/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            stare=dict(
-                type=dataset_type,
-                data_root='data/stare/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            aria=dict(
-                type=dataset_type,
-                data_root='data/aria/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            ddr=dict(
-                type=dataset_type,
-                data_root='data/ddr/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            idrid=dict(
-                type=dataset_type,
-                data_root='data/idrid/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
-            refuge=dict(
-                type=dataset_type,
-                data_root='data/refuge_tasks/',
-                split='test',
-                test_mode=True,
-                pipeline=test_pipeline,
-            ),
+            drive=dict(data_root='data/drive/', **test_part),
+            stare=dict(data_root='data/stare/', **test_part),
+            aria=dict(data_root='data/aria/', **test_part),
+            ddr=dict(data_root='data/ddr/', **test_part),
+            idrid=dict(data_root='data/idrid/', **test_part),
+            refuge=dict(data_root='data/refuge_tasks/', **test_part),
         ),
     ),
 )
