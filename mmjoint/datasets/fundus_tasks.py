@@ -9,8 +9,8 @@ class FundusTasksDataset(TaskMapsDataset):
 
     RETA, DRIVE, STARE and ARIA label vessels, DDR and IDRiD lesions (hard exudate, haemorrhage,
     soft exudate, microaneurysm), REFUGE the disc and the cup in it. The images are cut to the field
-    of view and padded to squares. Made by the scripts ``reta``, ``ddr``, ``refuge_tasks``, ``idrid``,
-    ``drive``, ``stare`` and ``aria`` of ``prepare_dataset/``. Arguments: see
+    of view and padded to squares. Made by the scripts ``reta``, ``ddr``, ``refuge_tasks``,
+    ``idrid``, ``drive``, ``stare`` and ``aria`` of ``prepare_dataset/``. Arguments: see
     :class:`TaskMapsDataset`.
 
     Reference:
