@@ -21,7 +21,7 @@ from mmjoint.utils.case_archive import read_case_archive
 from mmjoint.utils.cli import run_cli
 from mmjoint.utils.errors import UserError
 from mmjoint.visualization.drawing import overlay_heat
-from tests.test_apis.small_models import chest_sets, mc_unet, multimix
+from tests.test_apis.small_models import chest_sets, mc_unet, multimix, uml
 from tests.test_models.tiny import build
 
 BOTH = ('saliency', 'class_activation')
@@ -92,6 +92,14 @@ def test_with_an_estimator_and_an_observer(model, data):
     del without.explanations
     (narrow,) = inferencer.visualize([found[0].image], [without])
     assert picture.shape[1] > narrow.shape[1] + 2 * 320
+
+
+@pytest.mark.parametrize('uq', [None, 'evidential', 'tta'])
+def test_of_an_evidential_model(folder, uq):
+    image = np.random.default_rng(0).integers(0, 256, (32, 64, 3), dtype=np.uint8)
+    (sample,) = JointInferencer(*uml(folder), uq=uq, explain='class_activation')(image)
+    values = sample.explanations.class_activation
+    assert values.shape == (1, 32, 64) and values.min() >= 0
 
 
 def test_the_classes_of_several_test_sets_have_names(model):

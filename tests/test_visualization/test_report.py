@@ -144,6 +144,8 @@ def test_domains(tmp_path):
         escaped = name.replace('<', '&lt;').replace('>', '&gt;')
         assert f'>{escaped} ({shown.count(name)})</option>' in text
     assert len(shown) == 5
+    # The table of all cases has a column more.
+    assert text.count('<th scope="col">domain</th>') == 2
 
 
 def test_one_domain_needs_no_choice(tmp_path):
