@@ -12,7 +12,7 @@ from mmengine.model import is_model_wrapper
 
 from mmjoint.engine import JointRunner
 from mmjoint.engine.checkpoint import load_weights, read_checkpoint
-from mmjoint.models.joint import BaseJointModel
+from mmjoint.models.joint import InferringModel
 from mmjoint.models.uncertainty import UncertaintyEstimator
 from mmjoint.registry import METRICS, UNCERTAINTY
 from mmjoint.utils.errors import UserError
@@ -236,7 +236,7 @@ def _same(metric: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return one == two
 
 
-def build_estimator(uq: Mapping[str, Any], model: BaseJointModel) -> UncertaintyEstimator:
+def build_estimator(uq: Mapping[str, Any], model: InferringModel) -> UncertaintyEstimator:
     """Put an estimator around a built model, in evaluation mode on the model's device.
 
     Args:
@@ -248,10 +248,10 @@ def build_estimator(uq: Mapping[str, Any], model: BaseJointModel) -> Uncertainty
         UserError: If a setting is impossible, the estimator cannot work with this model or a
             checkpoint belongs to another one.
     """
-    if not isinstance(model, BaseJointModel):
+    if not isinstance(model, InferringModel):
         raise UserError(
             f'uncertainty estimator {uq["type"]}: expected a model of this toolbox '
-            f'(BaseJointModel), found {type(model).__name__}'
+            f'(InferringModel), found {type(model).__name__}'
         )
     settings = {key: value for key, value in uq.items() if key != 'type'}
     if settings.get('checkpoints'):
@@ -263,7 +263,7 @@ def build_estimator(uq: Mapping[str, Any], model: BaseJointModel) -> Uncertainty
     return estimator.eval()
 
 
-def _member(file: str, model: BaseJointModel) -> BaseJointModel:
+def _member(file: str, model: InferringModel) -> InferringModel:
     member = copy.deepcopy(model)
     load_weights(member, read_checkpoint(file), file, strict=True)
     return member

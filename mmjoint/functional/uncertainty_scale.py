@@ -1,4 +1,7 @@
-"""The range of every uncertainty measure, so that maps and histograms share one fixed scale."""
+"""Names and ranges of the uncertainty measures; maps and histograms share one fixed scale.
+
+A measure of one of several tasks is called ``<measure>_<task>``: ``predictive_entropy_odoc``.
+"""
 
 import math
 
@@ -10,14 +13,40 @@ _BOUNDS = {'vacuity': 1.0, 'dissonance': 1.0, 'variance': 0.25}
 UNCERTAINTY_PREFERENCE = ('vacuity', *_ENTROPIES, 'variance', 'dissonance')
 
 
+def task_measure(measure: str, task: str) -> str:
+    """Give the name of a measure of one of several tasks."""
+    return f'{measure}_{task}'
+
+
+def split_measure(name: str) -> tuple[str, str | None]:
+    """Take the name of a measure of a task apart.
+
+    Args:
+        name: Any name of a measure.
+
+    Returns:
+        The measure and the task; a name that does not begin with a known measure, or belongs to no
+        task, and None.
+
+    Example:
+        >>> split_measure('predictive_entropy_odoc'), split_measure('predictive_entropy')
+        (('predictive_entropy', 'odoc'), ('predictive_entropy', None))
+    """
+    for measure in UNCERTAINTY_PREFERENCE:
+        if name.startswith(f'{measure}_'):
+            return measure, name[len(measure) + 1 :]
+    return name, None
+
+
 def uncertainty_upper_bound(measure: str, num_classes: int) -> float:
     """Give the largest value that an uncertainty measure can take; the smallest is 0 for all.
 
     Args:
         measure: ``vacuity``, ``dissonance`` (both at most 1), ``variance`` of a probability (at
             most 0.25), ``predictive_entropy``, ``expected_entropy`` or ``mutual_information``
-            (nats, at most the logarithm of the number of classes).
-        num_classes: Number of classes that the opinion is about, at least 2.
+            (nats, at most the logarithm of the number of classes); or one of these of a task.
+        num_classes: Number of classes that the opinion is about, at least 2. The channels of tasks
+            are questions of two classes, whatever is given here.
 
     Returns:
         The upper bound.
@@ -27,6 +56,8 @@ def uncertainty_upper_bound(measure: str, num_classes: int) -> float:
     """
     if num_classes < 2:
         raise ValueError(f'num_classes must be >= 2, got {num_classes}')
+    measure, task = split_measure(measure)
+    num_classes = num_classes if task is None else 2
     if measure in _ENTROPIES:
         return math.log(num_classes)
     if measure not in _BOUNDS:
@@ -45,9 +76,14 @@ def primary_measure(measures: list[str] | tuple[str, ...]) -> str | None:
         measures: Names of the measures at hand.
 
     Returns:
-        The first of ``UNCERTAINTY_PREFERENCE`` that is at hand, else the first in the alphabet.
+        The first of ``UNCERTAINTY_PREFERENCE`` that is at hand, else the first of these of the
+        first task, else the first in the alphabet.
     """
     for measure in UNCERTAINTY_PREFERENCE:
         if measure in measures:
             return measure
+    for measure in UNCERTAINTY_PREFERENCE:
+        for name in measures:
+            if split_measure(name)[0] == measure:
+                return name
     return min(measures, default=None)

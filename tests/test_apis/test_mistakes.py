@@ -368,7 +368,7 @@ TEST_MISTAKES = {
     ),
     'estimator of a foreign model': (
         ['{whole}', '--uq', 'softmax'],
-        r'estimator softmax: expected a model of this toolbox \(BaseJointModel\), found ToyModel',
+        r'estimator softmax: expected a model of this toolbox \(InferringModel\), found ToyModel',
     ),
     'samples without estimator': (
         ['{whole}', '--samples', '3'],

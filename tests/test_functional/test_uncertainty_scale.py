@@ -2,7 +2,12 @@ import math
 
 import pytest
 
-from mmjoint.functional.uncertainty_scale import primary_measure, uncertainty_upper_bound
+from mmjoint.functional.uncertainty_scale import (
+    primary_measure,
+    split_measure,
+    task_measure,
+    uncertainty_upper_bound,
+)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +40,16 @@ def test_primary_measure_prefers_vacuity():
     assert primary_measure(['dissonance', 'expected_entropy']) == 'expected_entropy'
     assert primary_measure(['zeta', 'eta']) == 'eta'
     assert primary_measure([]) is None
+
+
+def test_measures_of_tasks():
+    assert split_measure('expected_entropy_od_oc') == ('expected_entropy', 'od_oc')
+    assert split_measure('variance') == ('variance', None)
+    assert split_measure('variances_x') == ('variances_x', None)
+    assert task_measure('variance', 'vessel') == 'variance_vessel'
+    # Two classes, yes and no, however many the mask has.
+    assert uncertainty_upper_bound('predictive_entropy_vessel', 7) == math.log(2)
+    assert uncertainty_upper_bound('variance_vessel', 7) == 0.25
+    names = ['variance_b', 'variance_a', 'mutual_information_b', 'predictive_entropy_b']
+    assert primary_measure(names) == 'predictive_entropy_b'
+    assert primary_measure([*names, 'variance']) == 'variance'

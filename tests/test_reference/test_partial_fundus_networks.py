@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmjoint.models.adversarial import add_task_predictions
+from mmjoint.models.adversarial import join_tasks
 from mmjoint.models.decode_heads import TaskDecodeHead
 from mmjoint.models.discriminators import ConvCritic
+from mmjoint.models.joint import add_task_prediction
 from mmjoint.models.layers import CrossTaskAttention
 from mmjoint.structures import JointDataSample
 
@@ -183,7 +184,8 @@ def test_inference():
     expected = {task: arrays[f'out{task}'] for task in logits}
     original = next(iter(expected.values())).shape[1:]
     sample = JointDataSample(metainfo=dict(img_shape=tuple(size), ori_shape=original))
-    add_task_predictions([sample], logits, size)
+    joined = join_tasks(logits, tuple(logits), size)[0]
+    add_task_prediction(sample, joined, {t: range(v.shape[1]) for t, v in logits.items()})
     for task, value in expected.items():
         pred = sample.pred_tasks.get(task)
         if np.issubdtype(value.dtype, np.integer):

@@ -3,14 +3,13 @@ from .branches import branch_logits
 from .multi_task_generator import MultiTaskGenerator
 from .multi_task_model import (
     MultiTaskModel,
-    add_task_predictions,
     check_weights,
-    enlarge,
     task_loss,
 )
 from .outputs import TaskLogits
 from .pssnet import PSSNet
 from .task_critics import TaskCritics
+from .task_predictor import TaskPredictor, enlarge, join_tasks
 
 __all__ = [
     'AdversarialModel',
@@ -19,9 +18,10 @@ __all__ = [
     'PSSNet',
     'TaskCritics',
     'TaskLogits',
-    'add_task_predictions',
+    'TaskPredictor',
     'branch_logits',
     'check_weights',
     'enlarge',
+    'join_tasks',
     'task_loss',
 ]

@@ -1,9 +1,6 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
-import torch.nn.functional as F
-from mmengine.model import BaseModel
-from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from mmjoint.functional.multilabel import Channels
@@ -12,15 +9,15 @@ from mmjoint.structures import OptSampleList, SampleList, stack_task_maps
 from mmjoint.structures.typing import ConfigType
 from mmjoint.utils.errors import UserError
 
-from ..joint import to_original_size
 from .branches import branch_logits
 from .outputs import TaskLogits
+from .task_predictor import TaskPredictor, enlarge
 
 Weights = Mapping[str, Mapping[str, float]]
 
 
 @MODELS.register_module()
-class MultiTaskModel(BaseModel):
+class MultiTaskModel(TaskPredictor):
     r"""A generator of several tasks that learns from data sets of which each labels some of them.
 
     .. code:: text
@@ -30,7 +27,7 @@ class MultiTaskModel(BaseModel):
           '<branch>.loss_<task>'      w * loss(main logits, label maps)
           '<branch>.loss_<task>_aux'  w * aux_weight * loss(auxiliary logits, label maps)
 
-        forward(inputs, samples, mode='predict')     fills pred_tasks
+        forward(inputs, samples, mode='predict')     fills pred_tasks and seg_uncertainty
 
     A task of a branch without a weight is not computed: nothing else depends on it, but for the
     attention between tasks. Branches whose images have one size go through the backbone together;
@@ -134,13 +131,6 @@ class MultiTaskModel(BaseModel):
                 losses[f'{branch}.loss_{task}_aux'] = weight * self.aux_weight * aux
         return losses
 
-    # Prediction -----------------------------------------------------------------------------
-
-    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
-        """Fill ``pred_tasks`` of the samples."""
-        logits = self.generator(inputs).main
-        return add_task_predictions(data_samples, logits, inputs.shape[2:])
-
 
 def check_weights(weights: Weights, tasks: Mapping[str, Channels]) -> dict[str, dict[str, float]]:
     """Check a table of weights by branch and task.
@@ -189,34 +179,3 @@ def task_loss(loss: nn.Module, logits: Tensor, labels: Tensor, channels: Channel
         channels: Values of the label maps by channel.
     """
     return loss(enlarge(logits, labels.shape[1:]), labels, channels)
-
-
-def enlarge(logits: Tensor, size: Sequence[int]) -> Tensor:
-    """Bring logits ``(B, C, h, w)`` to another size, bilinear."""
-    if tuple(logits.shape[2:]) == tuple(size):
-        return logits
-    return F.interpolate(logits, tuple(size), mode='bilinear', align_corners=False)
-
-
-def add_task_predictions(
-    samples: SampleList, logits: Mapping[str, Tensor], size: Sequence[int]
-) -> SampleList:
-    """Write probabilities at the original size into samples.
-
-    Args:
-        samples: Get ``pred_tasks``; their metainfo gives ``img_shape`` (size before padding) and
-            ``ori_shape``.
-        logits: By task, ``(B, C_t, h, w)``.
-        size: Of the network's input, which the logits are brought to first.
-
-    Returns:
-        The samples.
-    """
-    logits = {task: enlarge(value.float(), size) for task, value in logits.items()}
-    for i, sample in enumerate(samples):
-        maps = {
-            task: to_original_size(value[i : i + 1], sample)[0].sigmoid()
-            for task, value in logits.items()
-        }
-        sample.pred_tasks = PixelData(**maps)
-    return samples

@@ -15,9 +15,10 @@ from mmjoint.utils.errors import UserError
 from ..losses import full_precision
 from .adversarial_model import AdversarialModel, bare
 from .branches import branch_logits
-from .multi_task_model import Weights, add_task_predictions, check_weights, enlarge
+from .multi_task_model import Weights, check_weights
 from .outputs import TaskLogits
 from .task_critics import TaskCritics
+from .task_predictor import TaskPredictor, enlarge
 
 Maps = dict[str, dict[str, Tensor]]
 """By task, probabilities ``(B, C_t, H, W)`` by branch."""
@@ -42,7 +43,7 @@ class Term(NamedTuple):
 
 
 @MODELS.register_module()
-class PSSNet(AdversarialModel):
+class PSSNet(TaskPredictor, AdversarialModel):
     r"""Several tasks learnt from data sets that label some of them, with critics for the others.
 
     .. code:: text
@@ -266,13 +267,6 @@ class PSSNet(AdversarialModel):
             task: {branch: full_precision(maps[task]).sigmoid() for branch, maps in outputs.items()}
             for task in self.judged
         }
-
-    # Prediction -----------------------------------------------------------------------------
-
-    def predict(self, inputs: Tensor, data_samples: SampleList) -> SampleList:
-        """Fill ``pred_tasks`` of the samples."""
-        logits = bare(self.generator)(inputs).main
-        return add_task_predictions(data_samples, logits, inputs.shape[2:])
 
 
 def _enlarged(logits: TaskLogits, size: tuple[int, ...]) -> TaskLogits:

@@ -1,14 +1,14 @@
-from abc import ABCMeta, abstractmethod
+from abc import abstractmethod
 from typing import Literal
 
 import torch
-from mmengine.model import BaseModel
 from torch import Tensor
 
 from mmjoint.registry import MODELS
 from mmjoint.structures import OptSampleList, SampleList
 from mmjoint.structures.typing import ConfigType
 
+from .inferring import InferringModel
 from .predictions import (
     BatchPrediction,
     add_cls_prediction,
@@ -22,7 +22,7 @@ MEMORY_FORMATS = ('channels_first', 'channels_last')
 _CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
-class BaseJointModel(BaseModel, metaclass=ABCMeta):
+class BaseJointModel(InferringModel):
     """A model that classifies an image and segments it.
 
     .. code:: text
@@ -68,7 +68,6 @@ class BaseJointModel(BaseModel, metaclass=ABCMeta):
             )
         self.memory_format = memory_format
         self.windows = parse_test_cfg(test_cfg)
-        """Settings of the sliding window, None where inputs are predicted whole."""
 
     def refuse_windows(self) -> None:
         """Refuse sliding windows; constructors of models that classify call it.

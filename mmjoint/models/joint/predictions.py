@@ -1,13 +1,15 @@
 """How network outputs become fields of the samples; shared by all joint models."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor
 
 from mmjoint.functional.dirichlet import opinion_measures, predictive_entropy
+from mmjoint.functional.uncertainty_scale import task_measure
 from mmjoint.structures import JointDataSample, VolumeData
 from mmjoint.utils.errors import UserError
 
@@ -22,12 +24,15 @@ class BatchPrediction(NamedTuple):
         seg_evidence: Pixel evidence >= 0, likewise, of models that measure it.
         cls_logits: ``(B, K)``.
         cls_alpha: Dirichlet parameters ``(B, K)``, >= 1, in place of ``cls_logits``.
+        task_logits: ``(B, C, *space)`` at the network's input size, each channel a question of its
+            own (sigmoid): the channels of all tasks, in the order of the model's ``tasks``.
     """
 
     seg_logits: Tensor | None = None
     seg_evidence: Tensor | None = None
     cls_logits: Tensor | None = None
     cls_alpha: Tensor | None = None
+    task_logits: Tensor | None = None
 
 
 def to_original_size(maps: Tensor, sample: JointDataSample) -> Tensor:
@@ -120,6 +125,60 @@ def add_seg_labels(sample: JointDataSample, labels: Tensor, entropy: Tensor) -> 
     sample.pred_sem_seg = pixel_data(data=labels.long())
     # A copy: a view would keep the maps of the whole batch, with their padding, alive.
     sample.seg_uncertainty = pixel_data(predictive_entropy=entropy.clone())
+
+
+def split_tasks(maps: Tensor, tasks: Mapping[str, Sequence], axis: int = 0) -> dict[str, Tensor]:
+    """Take maps of the channels of all tasks apart.
+
+    Args:
+        maps: As many channels along ``axis`` as all tasks have, in their order.
+        tasks: Channels of each task.
+        axis: Of the channels.
+
+    Returns:
+        Views by task.
+    """
+    parts = maps.split([len(channels) for channels in tasks.values()], axis)
+    return dict(zip(tasks, parts, strict=True))
+
+
+def add_task_prediction(
+    sample: JointDataSample, logits: Tensor, tasks: Mapping[str, Sequence]
+) -> None:
+    """Write the probabilities of the tasks' channels into a sample.
+
+    Args:
+        sample: Gets ``pred_tasks`` and the predictive entropy as ``seg_uncertainty``.
+        logits: ``(C, *space)`` at the network's input size.
+        tasks: Channels of each task.
+    """
+    probs = to_original_size(logits[None], sample)[0].sigmoid()
+    sample.pred_tasks = pixel_data(**split_tasks(probs, tasks))
+    entropy = predictive_entropy(torch.stack([1 - probs, probs], 1)).movedim(0, 1)
+    sample.seg_uncertainty = pixel_data(**task_measures({'predictive_entropy': entropy}, tasks))
+
+
+def task_measures(
+    measures: Mapping[str, Tensor], tasks: Mapping[str, Sequence]
+) -> dict[str, Tensor]:
+    """Reduce measures of single channels to one map per measure and task.
+
+    A channel is a question of its own, answered yes or no (a Bernoulli variable). A task is as
+    uncertain as the channel of its that is the most uncertain by that measure. So tasks of many
+    channels and of few have the same range, the one of two classes.
+
+    Args:
+        measures: By name, ``(1, C, *space)`` of the channels of all tasks.
+        tasks: Channels of each task.
+
+    Returns:
+        ``<measure>_<task>`` -> ``(1, *space)``.
+    """
+    return {
+        task_measure(name, task): part.amax(1)
+        for name, values in measures.items()
+        for task, part in split_tasks(values, tasks, axis=1).items()
+    }
 
 
 def add_cls_prediction(

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -28,6 +30,11 @@ class TaskDropout(nn.Module):
         """Drop maps; nothing happens in evaluation."""
         # To the function each sample is a volume of one channel, which goes or stays as a whole.
         return F.dropout3d(x.unsqueeze(1), self.p, self.training).squeeze(1)
+
+    @staticmethod
+    def mask_shape(shape: Sequence[int]) -> tuple[int, ...]:
+        """Shape of the mask of maps of a shape; Monte Carlo dropout draws masks by it."""
+        return (shape[0], *[1] * (len(shape) - 1))
 
     def extra_repr(self) -> str:
         """Show the share."""

@@ -1,6 +1,6 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
@@ -11,9 +11,30 @@ from mmjoint.functional.dirichlet import expected_probs, predictive_entropy
 from mmjoint.functional.predictive import StreamingProbs
 from mmjoint.structures import JointDataSample, OptSampleList, SampleList
 
-from ..joint import BaseJointModel, BatchPrediction, pixel_data, to_original_size
+from ..joint import (
+    BatchPrediction,
+    InferringModel,
+    pixel_data,
+    split_tasks,
+    task_measures,
+    to_original_size,
+)
 
 Observer = Callable[[JointDataSample, int, Tensor], None]
+
+
+class Streams(NamedTuple):
+    """What was taken in of the passes over an image.
+
+    Attributes:
+        seg: Classes of the mask, maps ``(C, *ori_shape)``.
+        cls: Classes of the image, ``(K,)``.
+        tasks: Channels of all tasks: two classes, no and yes, of maps ``(C, *ori_shape)``.
+    """
+
+    seg: StreamingProbs
+    cls: StreamingProbs
+    tasks: StreamingProbs
 
 
 class UncertaintyEstimator(BaseModel):
@@ -31,17 +52,19 @@ class UncertaintyEstimator(BaseModel):
 
     Fields: ``seg_logits`` (logarithm of the mean probabilities), ``pred_sem_seg`` (their argmax),
     ``seg_uncertainty``, with ``keep_std`` also ``seg_std``; ``pred_score`` (mean), ``pred_label``
-    and ``cls_uncertainty``.
+    and ``cls_uncertainty``. Of a model with tasks: ``pred_tasks`` (mean of each channel) and in
+    ``seg_uncertainty`` one map ``<measure>_<task>`` each, the largest of the task's channels, which
+    count as independent Bernoulli variables; with ``keep_std`` also ``task_std``, by task.
 
     A temperature T turns the mean probabilities p into softmax(log(p) / T) after the passes are
     pooled; the predictive entropy follows it, the other measures describe the passes as they are.
 
     Args:
-        model: A built model of either task or both, 2-D or 3-D.
+        model: A built model of masks, image classes, both, or several tasks, 2-D or 3-D.
         keep_std: Whether to keep each class's standard deviation over the passes, ``(C, *space)``.
         spread: Whether to measure what needs every single pass: expected entropy, mutual
             information and variance. Without it only the mean and its entropy are worked out.
-        seg_temperature: Temperature of the pixel probabilities, > 0.
+        seg_temperature: Temperature of the pixel probabilities, those of channels too, > 0.
         cls_temperature: Temperature of the class probabilities, > 0.
     """
 
@@ -55,7 +78,7 @@ class UncertaintyEstimator(BaseModel):
 
     def __init__(
         self,
-        model: BaseJointModel,
+        model: InferringModel,
         *,
         keep_std: bool = False,
         spread: bool = True,
@@ -74,7 +97,8 @@ class UncertaintyEstimator(BaseModel):
         self.seg_temperature = float(seg_temperature)
         self.cls_temperature = float(cls_temperature)
         self.observer: Observer | None = None
-        """Called with sample, number of the pass and its pixel probabilities ``(C, *ori_shape)``.
+        """Called with sample, number of the pass and its pixel probabilities ``(C, *ori_shape)``;
+        of a model with tasks those of the channels of all tasks, in their order.
         """
 
     @classmethod
@@ -99,7 +123,8 @@ class UncertaintyEstimator(BaseModel):
 
         Yields:
             Predictions of M passes at a time, which stand in place of the batch:
-            ``seg_logits`` ``(M, C, *space)``, ``cls_logits`` or ``cls_alpha`` ``(M, K)``.
+            ``seg_logits`` and ``task_logits`` ``(M, C, *space)``, ``cls_logits`` or ``cls_alpha``
+            ``(M, K)``.
         """
 
     def forward(self, inputs: Tensor, data_samples: OptSampleList = None, mode: str = 'predict'):
@@ -118,18 +143,16 @@ class UncertaintyEstimator(BaseModel):
 
     def _predict(self, inputs: Tensor, data_samples: SampleList) -> None:
         for i, sample in enumerate(data_samples):
-            seg, cls = StreamingProbs(spread=self.spread), StreamingProbs(spread=self.spread)
+            streams = self._streams()
             for chunk in self.passes(inputs[i : i + 1], sample):
-                self._take_in(chunk, sample, seg, cls)
-            self.fill(sample, seg, cls)
+                self._take_in(chunk, sample, streams)
+            self.fill(sample, streams)
 
-    def _take_in(
-        self,
-        chunk: BatchPrediction,
-        sample: JointDataSample,
-        seg: StreamingProbs,
-        cls: StreamingProbs,
-    ) -> None:
+    def _streams(self) -> Streams:
+        return Streams(*(StreamingProbs(spread=self.spread) for _ in Streams._fields))
+
+    def _take_in(self, chunk: BatchPrediction, sample: JointDataSample, streams: Streams) -> None:
+        seg = streams.seg
         # Pass by pass: at the original size maps are large.
         for logits in () if chunk.seg_logits is None else chunk.seg_logits.float().split(1):
             if logits.shape[1] == 2:  # softmax over two classes looks at the difference alone
@@ -141,15 +164,21 @@ class UncertaintyEstimator(BaseModel):
                 seg.update_logits(logits)
             if self.observer is not None:
                 self.observer(sample, seg.count - 1, logits.softmax(0))
+        for logits in () if chunk.task_logits is None else chunk.task_logits.float().split(1):
+            margin = to_original_size(logits, sample)  # of two classes, in C maps
+            streams.tasks.update_margin(margin)
+            if self.observer is not None:
+                self.observer(sample, streams.tasks.count - 1, margin[0].sigmoid())
         if chunk.cls_alpha is not None:
             for probs in expected_probs(chunk.cls_alpha.float()):
-                cls.update(probs)
+                streams.cls.update(probs)
         elif chunk.cls_logits is not None:
             for probs in chunk.cls_logits.float().softmax(1):
-                cls.update(probs)
+                streams.cls.update(probs)
 
-    def fill(self, sample: JointDataSample, seg: StreamingProbs, cls: StreamingProbs) -> None:
-        """Write what was taken in into a sample; a task without passes is left alone."""
+    def fill(self, sample: JointDataSample, streams: Streams) -> None:
+        """Write what was taken in into a sample; what had no passes is left alone."""
+        seg, cls, tasks = streams
         if seg.count:
             probs, measures = self._tempered(seg, self.seg_temperature)
             sample.seg_logits = pixel_data(data=_log(probs))
@@ -157,6 +186,13 @@ class UncertaintyEstimator(BaseModel):
             sample.seg_uncertainty = pixel_data(**measures)
             if self.keep_std:
                 sample.set_field(pixel_data(data=seg.std()), 'seg_std')
+        if tasks.count:
+            probs, measures = self._tempered(tasks, self.seg_temperature)
+            table = self.model.tasks
+            sample.pred_tasks = pixel_data(**split_tasks(probs[1], table))
+            sample.seg_uncertainty = pixel_data(**task_measures(measures, table))
+            if self.keep_std:
+                sample.set_field(pixel_data(**split_tasks(tasks.std()[1], table)), 'task_std')
         if cls.count:
             probs, measures = self._tempered(cls, self.cls_temperature)
             sample.set_pred_score(probs)

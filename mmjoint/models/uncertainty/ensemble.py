@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from mmjoint.registry import UNCERTAINTY
 from mmjoint.structures import JointDataSample
 
-from ..joint import BaseJointModel, BatchPrediction
+from ..joint import BatchPrediction, InferringModel
 from .base import UncertaintyEstimator
 
 
@@ -41,9 +41,9 @@ class Ensemble(UncertaintyEstimator):
 
     def __init__(
         self,
-        model: BaseJointModel,
+        model: InferringModel,
         *,
-        checkpoints: Sequence[BaseJointModel | str] = (),
+        checkpoints: Sequence[InferringModel | str] = (),
         keep_std: bool = False,
         spread: bool = True,
         seg_temperature: float = 1.0,
@@ -62,7 +62,7 @@ class Ensemble(UncertaintyEstimator):
                 'by checkpoints=[...] (--members FILE ...)'
             )
         for member in checkpoints:
-            if not isinstance(member, BaseJointModel):
+            if not isinstance(member, InferringModel):
                 raise TypeError(
                     f'members must be built models, got {member!r}; build_estimator loads files'
                 )

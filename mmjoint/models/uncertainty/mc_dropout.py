@@ -18,11 +18,12 @@ from mmjoint.utils.dropout import dropout_is_off
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.random import derive_seed
 
-from ..joint import BaseJointModel, BatchPrediction
+from ..joint import BatchPrediction, InferringModel
 from .base import UncertaintyEstimator
 from .replay import NotRepeatable, Recording
 
 MaskSource = Callable[[str, int, tuple[int, ...], float], Tensor]
+MaskShape = Callable[[Sequence[int]], tuple[int, ...]]
 
 _CHANNEL_LAYERS = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _OTHER_LAYERS = (nn.AlphaDropout, nn.FeatureAlphaDropout)
@@ -34,10 +35,11 @@ class MCDropout(UncertaintyEstimator):
     r"""Monte Carlo dropout: the mean of passes that each drop other units.
 
     The whole network stays in evaluation mode, so norms use their running statistics; dropout
-    layers alone are on, ``nn.Dropout`` and its channel forms of 1-D to 3-D and what derives
-    from them. Pass t multiplies the output of a layer by ``mask / (1 - p)``, the mask drawn from a
-    generator that is seeded by ``seed``, t and the layer's name: results depend neither on the
-    global random state nor on how images are batched or spread over processes.
+    layers alone are on: ``nn.Dropout``, its channel forms of 1-D to 3-D, what derives from them,
+    and layers that tell the shape of their masks (a method ``mask_shape``), as ``TaskDropout``.
+    Pass t multiplies the output of a layer by ``mask / (1 - p)``, the mask drawn from a generator
+    that is seeded by ``seed``, t and the layer's name: results depend neither on the global random
+    state nor on how images are batched or spread over processes.
 
     Dropout that a module calls as a function (``F.dropout``) is not switched on by itself: such
     modules are named in the log, and those that match ``functional`` take part. What attention and
@@ -76,7 +78,7 @@ class MCDropout(UncertaintyEstimator):
 
     def __init__(
         self,
-        model: BaseJointModel,
+        model: InferringModel,
         *,
         num_samples: int = 20,
         seed: int = 0,
@@ -110,7 +112,7 @@ class MCDropout(UncertaintyEstimator):
         self._layers = {
             name: module
             for name, module in model.named_modules()
-            if isinstance(module, (nn.Dropout, *_CHANNEL_LAYERS)) and module.p > 0
+            if _is_dropout(module) and module.p > 0
         }
         self._check_active()
         self._names = {module: name for name, module in model.named_modules()}
@@ -222,9 +224,9 @@ class MCDropout(UncertaintyEstimator):
     def _hook(self, name: str, layer: nn.Module, args: tuple, output: Tensor) -> Tensor:
         if dropout_is_off():  # a saliency within the network, which belongs to no pass
             return output
-        return self._drop(name, isinstance(layer, _CHANNEL_LAYERS), layer.p, output)
+        return self._drop(name, _mask_shape_of(layer), layer.p, output)
 
-    def _drop(self, name: str, by_channel: bool, p: float, maps: Tensor) -> Tensor:
+    def _drop(self, name: str, mask_shape: MaskShape, p: float, maps: Tensor) -> Tensor:
         """Multiply maps by their masks, those of several passes one after the other on axis 0."""
         plan = self._plan
         call = plan.calls[name] = plan.calls.get(name, -1) + 1
@@ -233,9 +235,7 @@ class MCDropout(UncertaintyEstimator):
         with torch._C.DisableTorchFunction():
             if len(self._passes) == 1:
                 plan.lengths[name] = maps.shape[0]
-            shape = (plan.lengths[name], *maps.shape[1:])
-            if by_channel:
-                shape = (*shape[:2], *[1] * (len(shape) - 2))
+            shape = mask_shape((plan.lengths[name], *maps.shape[1:]))
             masks = [self.mask_source(name, number, shape, p) for number in self._passes]
             mask = torch.cat(masks).to(maps)
         return maps * mask
@@ -315,6 +315,20 @@ class MCDropout(UncertaintyEstimator):
             )
 
 
+def _is_dropout(module: nn.Module) -> bool:
+    """Tell dropout layers: those of torch, and ours, which tell the shape of their masks."""
+    return isinstance(module, (nn.Dropout, *_CHANNEL_LAYERS)) or hasattr(module, 'mask_shape')
+
+
+def _mask_shape_of(layer: nn.Module) -> MaskShape:
+    own = getattr(layer, 'mask_shape', None)
+    return own or (_of_channels if isinstance(layer, _CHANNEL_LAYERS) else tuple)
+
+
+def _of_channels(shape: Sequence[int]) -> tuple[int, ...]:
+    return (*shape[:2], *[1] * (len(shape) - 2))
+
+
 def _has_inner_dropout(module: nn.Module) -> bool:
     """Tell whether a module hands a rate of its own to torch: attention and recurrent layers."""
     rates = [getattr(module, name, None) for name in ('dropout', 'attn_drop')]
@@ -349,7 +363,7 @@ class _FunctionalDropout(TorchFunctionMode):
         self,
         patterns: Sequence[str],
         names: dict[nn.Module, str],
-        drop: Callable[[str, bool, float, Tensor], Tensor],
+        drop: Callable[[str, MaskShape, float, Tensor], Tensor],
     ) -> None:
         super().__init__()
         self.patterns, self.names, self.drop = patterns, names, drop
@@ -372,7 +386,7 @@ class _FunctionalDropout(TorchFunctionMode):
             self.silent.add(name)
             return result
         self.taking_part.add(name)
-        return self.drop(f'{name}()', by_channel, p, result)
+        return self.drop(f'{name}()', _of_channels if by_channel else tuple, p, result)
 
     def _caller(self) -> str | None:
         """Name the module whose code called, None for a dropout layer."""
@@ -380,7 +394,7 @@ class _FunctionalDropout(TorchFunctionMode):
         while frame is not None:
             module = frame.f_locals.get('self')
             if isinstance(module, nn.Module):
-                is_layer = isinstance(module, (nn.Dropout, *_CHANNEL_LAYERS, *_OTHER_LAYERS))
+                is_layer = _is_dropout(module) or isinstance(module, _OTHER_LAYERS)
                 return None if is_layer else self.names.get(module, type(module).__name__)
             frame = frame.f_back
         return 'a function'

@@ -4,12 +4,11 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmjoint.functional.dirichlet import predictive_entropy
-from mmjoint.functional.predictive import StreamingProbs
 from mmjoint.registry import UNCERTAINTY
 from mmjoint.structures import JointDataSample, SampleList
 from mmjoint.utils.errors import UserError
 
-from ..joint import BaseJointModel, BatchPrediction
+from ..joint import BatchPrediction, InferringModel
 from ..joint.predictions import add_cls_prediction, add_seg_prediction
 from .base import UncertaintyEstimator
 
@@ -20,7 +19,8 @@ class Softmax(UncertaintyEstimator):
 
     With a single pass the expected entropy is the predictive one, and mutual information and
     variance are 0. Evidence of an evidential model is not looked at, but for the mean of its image
-    class. Arguments are those of :class:`UncertaintyEstimator`.
+    class. Channels of tasks are taken the same way, each by the sigmoid of its logit. Arguments are
+    those of :class:`UncertaintyEstimator`.
     """
 
     def passes(self, inputs: Tensor, sample: JointDataSample) -> Iterator[BatchPrediction]:
@@ -29,9 +29,9 @@ class Softmax(UncertaintyEstimator):
 
     def _predict(self, inputs: Tensor, data_samples: SampleList) -> None:
         for sample, output in zip(data_samples, _one_by_one(self.model.infer(inputs)), strict=True):
-            seg, cls = StreamingProbs(spread=self.spread), StreamingProbs(spread=self.spread)
-            self._take_in(output, sample, seg, cls)
-            self.fill(sample, seg, cls)
+            streams = self._streams()
+            self._take_in(output, sample, streams)
+            self.fill(sample, streams)
 
 
 def _one_by_one(output: BatchPrediction) -> Iterator[BatchPrediction]:
@@ -72,7 +72,7 @@ class Evidential(UncertaintyEstimator):
 
     def __init__(
         self,
-        model: BaseJointModel,
+        model: InferringModel,
         *,
         seg_temperature: float = 1.0,
         cls_temperature: float = 1.0,
@@ -85,6 +85,12 @@ class Evidential(UncertaintyEstimator):
         Raises:
             UserError: The model gives no evidence.
         """
+        if self.model.tasks:
+            raise UserError(
+                'evidential: expected a model that gives evidence, such as UML, found '
+                f'{type(self.model).__name__}, whose tasks have independent channels (sigmoid) and '
+                'no evidence; use softmax, mc_dropout, tta or ensemble'
+            )
         output = self.model.infer(inputs)
         if output.seg_evidence is None and output.cls_alpha is None:
             raise UserError(

@@ -12,8 +12,8 @@ from mmjoint.registry import UNCERTAINTY
 from mmjoint.structures import JointDataSample, SampleList
 from mmjoint.utils.errors import UserError
 
-from ..joint import BaseJointModel, BatchPrediction
-from .base import UncertaintyEstimator
+from ..joint import BatchPrediction, InferringModel
+from .base import Streams, UncertaintyEstimator
 
 _IMAGE = (-2, -1)
 
@@ -36,7 +36,7 @@ class TestTimeAugmentation(UncertaintyEstimator):
     view's map is needed. A model that predicts by windows gets views of its input one by one.
 
     Args:
-        model: A built model of either task or both.
+        model: A built model of masks, image classes, both, or several tasks.
         source: What the views are made of.
         views: ``dihedral``: four turns of the image and of its mirror image; ``flips``: along all
             space axes, 4 of an image, 8 of a volume. None: ``dihedral`` for images, ``flips`` for
@@ -60,7 +60,7 @@ class TestTimeAugmentation(UncertaintyEstimator):
 
     def __init__(
         self,
-        model: BaseJointModel,
+        model: InferringModel,
         *,
         source: Literal['inputs', 'image'] = 'inputs',
         views: ViewSet | None = None,
@@ -120,12 +120,17 @@ class TestTimeAugmentation(UncertaintyEstimator):
             chosen = views[start : start + step]
             seen = [view.apply(inputs, axes)[0] for view in chosen]
             outputs = self._in_batches(seen, torch.stack)
-            maps = [
-                None if output.seg_logits is None else view.invert(output.seg_logits, axes)
-                for view, output in zip(chosen, outputs, strict=True)
-            ]
+            maps = {
+                name: _joined(
+                    [
+                        None if (one := getattr(output, name)) is None else view.invert(one, axes)
+                        for view, output in zip(chosen, outputs, strict=True)
+                    ]
+                )
+                for name in ('seg_logits', 'task_logits')
+            }
             yield BatchPrediction(
-                seg_logits=_joined(maps),
+                **maps,
                 cls_logits=_joined([output.cls_logits for output in outputs]),
                 cls_alpha=_joined([output.cls_alpha for output in outputs]),
             )
@@ -155,13 +160,12 @@ class TestTimeAugmentation(UncertaintyEstimator):
             super()._predict(inputs, data_samples)
             return
         for sample in data_samples:
-            seg, cls = StreamingProbs(spread=self.spread), StreamingProbs(spread=self.spread)
-            self._predict_image(sample, seg, cls)
-            self.fill(sample, seg, cls)
+            streams = self._streams()
+            self._predict_image(sample, streams)
+            self.fill(sample, streams)
 
-    def _predict_image(
-        self, sample: JointDataSample, seg: StreamingProbs, cls: StreamingProbs
-    ) -> None:
+    def _predict_image(self, sample: JointDataSample, streams: Streams) -> None:
+        seg, cls, tasks = streams
         plan = ImageViews(views_of(self.views, 2), sample.metainfo['ori_shape'][:2], self.shrink)
         seen = self._seen(sample, plan)
         outputs = self._in_batches(seen, self._preprocessed)
@@ -170,6 +174,10 @@ class TestTimeAugmentation(UncertaintyEstimator):
                 cls.update(expected_probs(output.cls_alpha.float())[0])
             elif output.cls_logits is not None:
                 cls.update(output.cls_logits.float().softmax(1)[0])
+        if outputs[0].task_logits is not None:
+            self._take_in_tasks(
+                plan, seen, [output.task_logits for output in outputs], sample, tasks
+            )
         if outputs[0].seg_logits is None:
             return
         # Without the preprocessor's padding.
@@ -190,6 +198,28 @@ class TestTimeAugmentation(UncertaintyEstimator):
                 continue
             probs = self._map(plan, member, one)
             seg.update(probs)
+            if self.observer is not None:
+                self.observer(sample, number, probs)
+
+    def _take_in_tasks(
+        self,
+        plan: ImageViews,
+        seen: list[Tensor],
+        logits: list[Tensor],
+        sample: JointDataSample,
+        tasks: StreamingProbs,
+    ) -> None:
+        for number, (member, view, one) in enumerate(zip(plan.members, seen, logits, strict=True)):
+            # Without the preprocessor's padding.
+            one = one.float()[..., : view.shape[-2], : view.shape[-1]]
+            if self.fused:
+                probs = _enlarged(member.view.invert(one, _IMAGE), plan.size)[0].sigmoid()
+                if member.shrunk:
+                    probs = plan.shrink.undo(probs, member.view.flipped_axes()).clamp_(0, 1)
+            else:
+                probs = _yes_by_definition(plan, member, one)
+            probs = probs.float()
+            tasks.update(torch.stack([1 - probs, probs]))
             if self.observer is not None:
                 self.observer(sample, number, probs)
 
@@ -271,6 +301,15 @@ def _enlarged(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
     return F.interpolate(maps, size=size, mode='bilinear', align_corners=False)
+
+
+def _yes_by_definition(plan: ImageViews, member: ImageView, logits: Tensor) -> Tensor:
+    """Probabilities ``(C, H, W)`` of channels that are independent of each other."""
+    halves = [
+        _by_definition(plan, member, torch.cat([torch.zeros_like(one), one], 1))
+        for one in logits.split(1, 1)
+    ]
+    return torch.stack([probs[1] for probs in halves])
 
 
 def _by_definition(plan: ImageViews, member: ImageView, logits: Tensor) -> Tensor:
