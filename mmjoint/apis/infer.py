@@ -20,6 +20,7 @@ from mmjoint.utils.io import atomic_write_json
 from .config import OptionsAction, load_config
 from .explain import add_explain_arguments, explanations_from_args
 from .infer_outputs import ImpossibleOptionError, OutputOptions, PredictionWriter
+from .infer_tasks import TaskPredictionWriter, check_task_options
 from .infer_volumes import VolumePredictionWriter, check_options
 from .inferencer import (
     SUFFIXES,
@@ -439,6 +440,9 @@ def run(args: argparse.Namespace) -> None:
     )
     options = output_options(args, inferencer)
     write_with = PredictionWriter if kind == 'images' else VolumePredictionWriter
+    if inferencer.tasks:
+        check_task_options(args)
+        write_with = TaskPredictionWriter
     writer = write_with(out, [item.name for item in items], options, inferencer.dataset_meta)
     failed: dict[str, str] = {}
     progress = ProgressBar(len(items))

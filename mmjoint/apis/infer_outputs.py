@@ -20,7 +20,11 @@ from torch import Tensor
 from mmjoint.functional.aggregation import aggregate_maps
 from mmjoint.functional.explanation_scale import EXPLANATIONS, explanation_upper
 from mmjoint.functional.overlap import dice
-from mmjoint.functional.uncertainty_scale import UNCERTAINTY_PREFERENCE, uncertainty_upper_bound
+from mmjoint.functional.uncertainty_scale import (
+    UNCERTAINTY_PREFERENCE,
+    split_measure,
+    uncertainty_upper_bound,
+)
 from mmjoint.structures import JointDataSample
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_path, atomic_write_text
@@ -381,7 +385,7 @@ class PredictionWriter:
         if probs is not None:
             row['mean_confidence'] = float(probs.max(0).mean(dtype=np.float64))
         pred = sample.pred_sem_seg.data[0].numpy()
-        for measure, scores in aggregate_maps(_measures(sample), pred).items():
+        for measure, scores in aggregate_maps(measures_of_sample(sample), pred).items():
             row |= {f'{measure}_{name}': value for name, value in scores.items()}
         return row
 
@@ -456,7 +460,7 @@ class PredictionWriter:
     def _write_arrays(
         self, index: int, sample: JointDataSample, probs: np.ndarray, pred: np.ndarray
     ) -> None:
-        arrays = {'mean_probs': probs, 'pred': pred.astype(np.uint8), **_measures(sample)}
+        arrays = {'mean_probs': probs, 'pred': pred.astype(np.uint8), **measures_of_sample(sample)}
         if 'predictive_entropy' in arrays:
             arrays['predictive_entropy_bits'] = arrays['predictive_entropy'] / np.float32(
                 math.log(2)
@@ -472,7 +476,7 @@ class PredictionWriter:
     def _write_maps(self, index: int, sample: JointDataSample, probs: np.ndarray) -> None:
         drawn = colour_map(probs[self.options.class_index], PROBABILITY_COLOURS)
         self._pictures.write(self._path(index, '_avg_probability_map.png'), drawn)
-        for measure, values in _measures(sample).items():
+        for measure, values in measures_of_sample(sample).items():
             # Nats on 0..ln C are bits on 0..log2 C: for two classes bits on [0, 1].
             upper = uncertainty_upper_bound(measure, len(probs))
             drawn = colour_map(values, HEAT_COLOURS, upper=upper)
@@ -576,7 +580,7 @@ def read_mask(path: Path, values: MaskValues) -> np.ndarray:
     return labels
 
 
-def _measures(sample: JointDataSample) -> dict[str, np.ndarray]:
+def measures_of_sample(sample: JointDataSample) -> dict[str, np.ndarray]:
     """Give the maps of uncertainty, ``(H, W)`` each, in an order that is always the same."""
     if 'seg_uncertainty' not in sample:
         return {}
@@ -596,7 +600,7 @@ def ranked(measures: Iterable[str]) -> list[str]:
     """Bring names of measures into the order of ``UNCERTAINTY_PREFERENCE``, others behind."""
     known = UNCERTAINTY_PREFERENCE
     place = {name: number for number, name in enumerate(known)}
-    return sorted(measures, key=lambda name: (place.get(name, len(known)), name))
+    return sorted(measures, key=lambda name: (place.get(split_measure(name)[0], len(known)), name))
 
 
 def _cell(value: Any) -> Any:

@@ -34,6 +34,7 @@ from mmjoint.utils.volume_files import (
 
 from .config import building, load_config
 from .explain import choose_explanations
+from .task_files import in_raw_frame, tasks_of
 from .uncertainty import adapt_pipeline, build_estimator, choose_uq, same_estimator
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.tif', '.tiff', '.bmp')
@@ -58,7 +59,7 @@ Source = str | Path | np.ndarray | Frame
 Observer = Callable[[JointDataSample, int, Tensor], None]
 
 _LOADERS: dict[str, Kind] = {'LoadJointImage': 'images', 'LoadVolume': 'volumes'}
-_LEFT_OUT = ('LoadJointImage', 'LoadJointAnnotations', 'LoadVolumeAnnotations')
+_LEFT_OUT = ('LoadJointImage', 'LoadJointAnnotations', 'LoadVolumeAnnotations', 'LoadTaskMaps')
 _RESIZERS = {'PillowResize': 'size', 'Resize': 'scale'}
 _AHEAD = 2  # images that wait, ready for the network
 # What can be wrong with one image alone; anything else is a fault of the program.
@@ -100,6 +101,9 @@ class JointInferencer(BaseInferencer):
             sample.seg_uncertainty.predictive_entropy         # (1, H, W) nats
             # With explain='saliency', of models that classify:
             sample.explanations.saliency                      # (1, H, W)
+        # Of models of several tasks, by the task's name:
+        sample.pred_tasks.vessel                          # (C_t, H, W) probabilities
+        sample.seg_uncertainty.predictive_entropy_vessel  # (1, H, W) nats
 
     Args:
         config: A config file, or a loaded config. Of it ``model`` and ``infer_pipeline`` or the
@@ -161,6 +165,10 @@ class JointInferencer(BaseInferencer):
             scope='mmjoint',
             show_progress=False,
         )
+        self.tasks = tasks_of(self.model)
+        """Channels of each task, of models that have several; empty for others."""
+        if self.tasks:
+            self.dataset_meta['tasks'] = self.tasks
 
     def __call__(self, images: Source | Iterable[Source]) -> SampleList:
         """Predict images or volumes.
@@ -227,7 +235,10 @@ class JointInferencer(BaseInferencer):
                     alone = observer is not None and number not in seen
                     if alone and 'seg_logits' in sample:
                         observer(sample, 0, sample.seg_logits.data.float().softmax(0))
-                    yield ImagePrediction(number, picture, sample.cpu())
+                    if alone and 'pred_tasks' in sample:
+                        observer(sample, 0, torch.cat(list(sample.pred_tasks.values())))
+                    sample = in_raw_frame(sample.cpu())
+                    yield ImagePrediction(number, picture, sample)
         finally:
             if isinstance(predictor, UncertaintyEstimator):
                 predictor.observer = None

@@ -29,6 +29,7 @@ from .running import (
     prepare_config,
     use_deterministic_settings,
 )
+from .task_files import tasks_of
 from .temperatures import doubts, with_temperatures
 from .uncertainty import (
     adapt_dataset,
@@ -68,7 +69,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         '--pred-dir',
         metavar='DIR',
         help='write the predictions and their maps of uncertainty into DIR: volumes as NIfTI in '
-        'the geometry of the raw files, masks of images as PNG at their original size',
+        'the geometry of the raw files, masks of images as PNG at their original size, tasks as '
+        'label maps and probabilities in the frame of the raw file',
     )
     parser.add_argument(
         '--report', action='store_true', help='write an HTML report beside the metrics'
@@ -167,7 +169,8 @@ def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
         for line in doubts(uq, args.temperature, args.checkpoint):
             runner.logger.warning(line)
     if args.pred_dir is not None:
-        runner.register_hook(PredictionVolumeHook(SampleWriter(args.pred_dir)))
+        writer = SampleWriter(args.pred_dir, tasks_of(runner.model))
+        runner.register_hook(PredictionVolumeHook(writer))
     with building(cfg):
         evaluator = runner.test_loop.evaluator
     if args.eval is not None:

@@ -9,12 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from mmjoint.functional.geometry import as_grid, restore_labels, restore_map
+from mmjoint.functional.multilabel import Channels
 from mmjoint.structures import JointDataSample
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_bytes
 from mmjoint.utils.volume_files import without_suffix, write_nifti
 from mmjoint.utils.volume_grid import VolumeGrid
 from mmjoint.visualization.drawing import write_image
+
+from .task_files import TaskWriter
 
 
 class VolumeWriter:
@@ -100,28 +103,33 @@ class SampleWriter:
     What has a geometry goes to a :class:`VolumeWriter`. Of images, ``<name>_pred.png`` holds the
     class numbers, 8 bit, and ``<name>_<measure>.npy`` each map of uncertainty, float32, both at
     the size that the image had before it was prepared (labels by nearest pixels, maps linearly).
+    Of models with several tasks see :class:`mmjoint.apis.task_files.TaskWriter`.
 
     Args:
         out_dir: Folder of the files.
+        tasks: Channels of each task, of models that have several.
     """
 
-    def __init__(self, out_dir: str | Path) -> None:
+    def __init__(self, out_dir: str | Path, tasks: Mapping[str, Channels] | None = None) -> None:
         self.out_dir = Path(out_dir)
         self._volumes = VolumeWriter(out_dir)
+        self._tasks = TaskWriter(out_dir, tasks or {})
 
     def __call__(self, sample: JointDataSample, name: str) -> dict[str, Path]:
         """Write what a sample holds of predictions.
 
         Args:
-            sample: With ``pred_sem_seg``.
+            sample: With ``pred_sem_seg`` or ``pred_tasks``.
             name: First part of the files' names.
 
         Returns:
             ``pred`` and each measure of uncertainty -> its file.
 
         Raises:
-            UserError: There is no mask, or a volume cannot be placed.
+            UserError: There is no mask, or it cannot be placed.
         """
+        if 'pred_tasks' in sample:
+            return self._tasks.write(sample, name)
         if 'pred_sem_seg' not in sample:
             path = sample.metainfo.get('img_path', 'the sample')
             raise UserError(

@@ -31,6 +31,7 @@ from .drawing import (
     write_image,
 )
 from .panels import Panel, compose
+from .task_panels import draw_tasks
 
 _IGNORE = 255
 _CONTOUR = (120, 255, 255)
@@ -51,7 +52,8 @@ class JointVisualizer(Visualizer):
 
     The titles carry the image-level class: the true one, over the ground truth or, without a mask,
     over the image; the predicted one with its probability and its uncertainty. A field that a
-    sample does not have leaves its panel or its words out.
+    sample does not have leaves its panel or its words out. A sample of several tasks
+    gets a row of panels for each, see :func:`~mmjoint.visualization.task_panels.draw_tasks`.
 
     Args:
         name: Of this visualizer among mmengine's global instances.
@@ -145,6 +147,17 @@ class JointVisualizer(Visualizer):
         """Give the row of panels as an ``(H, W, 3)`` uint8 RGB picture; see ``add_datasample``."""
         sample = JointDataSample() if data_sample is None else data_sample
         image = np.asarray(image)
+        if 'pred_tasks' in sample or 'gt_tasks' in sample:
+            return draw_tasks(
+                as_rgb(image),
+                sample,
+                self._meta('tasks'),
+                draw_gt=draw_gt,
+                draw_pred=draw_pred,
+                caption=caption,
+                panel_size=self.panel_size,
+                opacity=self.opacity,
+            )
         gt_map = _plane_stack(sample, 'gt_sem_seg', 'data') if draw_gt else None
         pred_map = _plane_stack(sample, 'pred_sem_seg', 'data') if draw_pred else None
         plane = _plane_index(image, gt_map, pred_map)
@@ -298,7 +311,7 @@ class JointVisualizer(Visualizer):
         return title
 
     def _meta(self, key: str) -> Any:
-        own = getattr(self, key)
+        own = getattr(self, key, None)
         return own if own is not None else (self.dataset_meta or {}).get(key)
 
     def _names(self, key: str, count: int) -> list[str]:

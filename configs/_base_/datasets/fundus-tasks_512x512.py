@@ -36,6 +36,13 @@ test_pipeline = [
     dict(type='LoadTaskMaps'),
     pack,
 ]
+# Of raw photographs, as tools/infer.py takes them: what the preparation does is done on the fly.
+infer_pipeline = [
+    dict(type='LoadJointImage'),
+    dict(type='CropFieldOfView'),
+    dict(type='mmseg.Resize', scale=(1024, 1024), keep_ratio=True),
+    pack,
+]
 
 branches = ('reta', 'ddr', 'refuge')
 reta_pipeline = [

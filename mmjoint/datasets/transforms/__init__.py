@@ -9,6 +9,7 @@ from .augmenting import (
 )
 from .branching import MultiBranch
 from .cropping import CenterCropPatch, RandomCropPatch
+from .field_of_view import CropFieldOfView
 from .formatting import PackJointInputs
 from .grey import PillowGrey, ToUnitRange
 from .loading import LoadJointAnnotations, LoadJointImage
@@ -24,6 +25,7 @@ from .volume_loading import LoadVolume, LoadVolumeAnnotations
 
 __all__ = [
     'CenterCropPatch',
+    'CropFieldOfView',
     'GaussianNoise',
     'LoadJointAnnotations',
     'LoadJointImage',

@@ -16,7 +16,8 @@ class TTAViews(BaseTransform):
     """Run a test pipeline, and run it again for views of the image at its own size.
 
     The estimator ``tta`` with ``source='image'`` puts it around the whole test pipeline. The image
-    is read once. What follows the reading (resizing, packing) is done for the image as ever, and
+    is read once, and cropped once where the pipeline crops to the field of view. What follows
+    (resizing, packing) is done for the image as ever, and
     for each further base of its views (see :class:`mmjoint.functional.views.ImageViews`), without
     labels. Transforms that draw are drawn for each base anew.
 
@@ -64,6 +65,8 @@ class TTAViews(BaseTransform):
             results = rest.pop(0)(results)
             if results is None:
                 return None
+        while rest and getattr(rest[0], 'frames_image', False):
+            results = rest.pop(0)(results)  # the views are of what is predicted
         image = results['img']
         name = results.get('img_path', 'an image')
         self._check(image, name)
