@@ -4,6 +4,7 @@ A measure of one of several tasks is called ``<measure>_<task>``: ``predictive_e
 """
 
 import math
+from collections.abc import Mapping
 
 # In nats; ln(number of classes) is reached where every class is equally likely.
 _ENTROPIES = ('predictive_entropy', 'expected_entropy', 'mutual_information')
@@ -87,3 +88,28 @@ def primary_measure(measures: list[str] | tuple[str, ...]) -> str | None:
             if split_measure(name)[0] == measure:
                 return name
     return min(measures, default=None)
+
+
+def leading_score(
+    scores: Mapping[str, Mapping[str, float | None]],
+) -> tuple[str, float] | None:
+    """Give the map by which a case is ranked, and its score.
+
+    Args:
+        scores: Of each map of a case, as :func:`mmjoint.functional.aggregation.aggregate_maps`
+            gives them, None for what is not defined.
+
+    Returns:
+        The map of :func:`primary_measure`, of several tasks that of the most uncertain one, and its
+        mean over the predicted foreground, or over all where there is none; ``None`` without any.
+    """
+    first = primary_measure(list(scores))
+    if first is None:
+        return None
+    found = []
+    for name, means in scores.items():
+        if split_measure(name)[0] == split_measure(first)[0]:
+            value = means['mean'] if means['mean_foreground'] is None else means['mean_foreground']
+            if value is not None:
+                found.append((name, value))
+    return max(found, key=lambda entry: entry[1], default=None)

@@ -22,7 +22,7 @@ from .report_sections import (
     class_section,
     domain_section,
     number,
-    pixel_risk_chart,
+    pixel_risk_charts,
     region_section,
     reliability_charts,
     roc_chart,
@@ -88,7 +88,7 @@ def write_report(
     per_class = {} if task is None else per_class_estimates(task, seed)
     regions = region_estimates(archive, seed)
     curves = ''.join([roc_chart(task), reliability_charts(archive, task, overall)])
-    doubt = ''.join([uncertainty_charts(archive), pixel_risk_chart(archive, metrics)])
+    doubt = ''.join([uncertainty_charts(archive), pixel_risk_charts(archive, metrics)])
     shown = gallery_cases(archive, max_cases)
     referral = referral_section(archive, metrics, failure_dice, shown)
     training = training_charts(None if train_log is None else Path(train_log))

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from mmjoint.functional.explanation_scale import EXPLANATION_PERCENTILE, EXPLANATIONS
+from mmjoint.functional.multilabel import Channels
+from mmjoint.functional.uncertainty_scale import split_measure
 from mmjoint.utils.case_archive import CaseArchive
 
 from .drawing import (
@@ -33,6 +35,12 @@ from .report_statistics import (
     mean_dice,
     names_up_to,
     review_priority,
+)
+from .task_panels import (
+    outline_channels,
+    overlay_channels,
+    overlay_tasks,
+    task_colours,
 )
 
 _SORTS = (
@@ -134,11 +142,16 @@ def _legend(archive: CaseArchive) -> str:
     info = archive.info
     names = names_up_to(info['classes'], info['num_classes'])
     palette = class_palette(info['num_classes'], info['palette'])
+    coloured = list(zip(names, palette, strict=True))[1:]
+    if info.get('tasks'):
+        colours = task_colours(info['tasks'])
+        coloured = [entry for channels in colours.values() for entry in channels.items()]
     entries = [
         f'<li><span class="swatch" style="background:rgb{colour}"></span>{html.escape(name)}</li>'
-        for name, colour in list(zip(names, palette, strict=True))[1:]
+        for name, colour in coloured
     ]
-    has_masks = any('pred' in pictures for pictures in archive.pictures.values())
+    kinds = {kind.partition('/')[0] for own in archive.pictures.values() for kind in own}
+    has_masks = 'pred' in kinds
     measure = info['picture_measure']
     parts = entries if has_masks else []
     if has_masks:
@@ -146,9 +159,10 @@ def _legend(archive: CaseArchive) -> str:
             '<li><span class="swatch outline"></span>line in the prediction: ground truth</li>'
         )
     if measure is not None:
+        bound = info['uncertainty_bounds'][measure]
+        measure = split_measure(measure)[0]
         parts.append(
-            f'<li>{html.escape(_words(measure))}: 0 {_ramp(HEAT_COLOURS)} '
-            f'{info["uncertainty_bounds"][measure]:.3g}</li>'
+            f'<li>{html.escape(_words(measure))}: 0 {_ramp(HEAT_COLOURS)} {bound:.3g}</li>'
         )
         if has_masks:
             parts.append(
@@ -231,11 +245,7 @@ def _pictures(archive: CaseArchive, index: int, title: str) -> str:
     info = archive.info
     palette = class_palette(info['num_classes'], info['palette'])
     shape = next(
-        (
-            pictures[kind].shape[:2]
-            for kind in ('pred', 'gt', 'uncertainty', *EXPLANATIONS)
-            if kind in pictures
-        ),
+        (pictures[kind].shape[:2] for kind in pictures if kind != 'image'),
         None,
     )
     image = pictures.get('image')
@@ -249,6 +259,9 @@ def _pictures(archive: CaseArchive, index: int, title: str) -> str:
         image = np.pad(image, (*missing, (0, 0)))
     drawn = [('image', image)]
     ignore = info['ignore_index']
+    if info.get('tasks'):
+        rows = _rows_of_tasks(pictures, image, info)
+        return ''.join(_figures(row, title, 'pictures many') for row in rows)
     if 'gt' in pictures:
         drawn.append(
             ('ground truth', overlay_labels(image, pictures['gt'], palette, ignore_index=ignore))
@@ -267,15 +280,62 @@ def _pictures(archive: CaseArchive, index: int, title: str) -> str:
     for name in EXPLANATIONS:
         if name in pictures:
             drawn.append((_words(name), overlay_heat(image, pictures[name] / 255, 1.0)))
+    # Two rows of three are easier to look at than a row of four with a rest below it.
+    return _figures(drawn, title, 'pictures many' if len(drawn) > 4 else 'pictures')
+
+
+def _figures(drawn: Sequence[tuple[str, np.ndarray]], title: str, kind: str) -> str:
     figures = ''.join(
         f'<figure><img src="{_data_url(picture)}" width="{picture.shape[1]}" '
         f'height="{picture.shape[0]}" alt="{html.escape(f"{name} of {title}")}">'
         f'<figcaption>{html.escape(name)}</figcaption></figure>'
         for name, picture in drawn
     )
-    # Two rows of three are easier to look at than a row of four with a rest below it.
-    kind = 'pictures many' if len(drawn) > 4 else 'pictures'
     return f'<div class="{kind}">{figures}</div>'
+
+
+def _rows_of_tasks(
+    pictures: dict[str, np.ndarray], image: np.ndarray, info: dict[str, Any]
+) -> list[list[tuple[str, np.ndarray]]]:
+    """Give a row with the image and all tasks over it, then a row for each task."""
+    tasks = info['tasks']
+    first = [('image', image)]
+    for kind, name in (('gt', 'ground truth'), ('pred', 'prediction')):
+        maps = {task: pictures[f'{kind}/{task}'] for task in tasks if f'{kind}/{task}' in pictures}
+        if len(maps) > 1:
+            ignore = info['ignore_index']
+            maps = {task: np.where(each == ignore, 0, each) for task, each in maps.items()}
+            first.append((f'{name}, all tasks', overlay_tasks(image, maps, tasks)))
+    rows = [_task_pictures(pictures, image, info, *entry) for entry in tasks.items()]
+    return [first, *(row for row in rows if row)]
+
+
+def _task_pictures(
+    pictures: dict[str, np.ndarray],
+    image: np.ndarray,
+    info: dict[str, Any],
+    task: str,
+    channels: Channels,
+) -> list[tuple[str, np.ndarray]]:
+    """Give the pictures of one of several tasks with their captions."""
+    gt, pred, heat = (pictures.get(f'{kind}/{task}') for kind in ('gt', 'pred', 'uncertainty'))
+    colours = task_colours(info['tasks'])[task]
+    drawn = []
+    if gt is not None:
+        drawn.append((f'{task}: ground truth', overlay_channels(image, gt, channels, colours)))
+    if pred is not None:
+        overlay = overlay_channels(image, pred, channels, colours)
+        if gt is not None:
+            overlay = outline_channels(overlay, gt, channels)
+        drawn.append((f'{task}: prediction', overlay))
+    if heat is not None:
+        measure = split_measure(info['picture_measure'] or 'uncertainty')[0]
+        coloured = heat_map(heat / 255)
+        if pred is not None:
+            mask = (pred != 0).astype(np.uint8)
+            coloured = draw_contours(coloured, mask, [_HEAT_CONTOUR] * 2)
+        drawn.append((f'{task}: {_words(measure)}', coloured))
+    return drawn
 
 
 def _data_url(picture: np.ndarray) -> str:

@@ -101,6 +101,7 @@ select { font: inherit; padding: .25rem .5rem; max-width: 100%; }
 .badge.bad { background: var(--bad); border-color: var(--bad-ink); color: var(--bad-ink); }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)); gap: 8px; }
 .pictures.many { grid-template-columns: repeat(3, 1fr); }
+.pictures + .pictures { margin-top: 8px; }
 .pictures img { width: 100%; height: auto; display: block; border-radius: 4px; background: #000; }
 .pictures figcaption { font-size: .8rem; color: var(--quiet); }
 .facts { font-size: .88rem; margin-top: .5rem; }

@@ -15,7 +15,11 @@ from mmjoint.functional.risk_coverage import (
     excess_area_under_risk_coverage,
     risk_coverage_curve,
 )
-from mmjoint.functional.uncertainty_scale import primary_measure, uncertainty_upper_bound
+from mmjoint.functional.uncertainty_scale import (
+    primary_measure,
+    split_measure,
+    uncertainty_upper_bound,
+)
 from mmjoint.utils.case_archive import CaseArchive
 from mmjoint.utils.errors import UserError
 
@@ -311,17 +315,27 @@ def uncertainty_charts(archive: CaseArchive) -> str:
     return ''.join(charts) or empty_chart('Uncertainty', 'No uncertainty was recorded with labels.')
 
 
-def pixel_risk_chart(archive: CaseArchive, metrics: dict[str, float]) -> str:
+def pixel_risk_charts(archive: CaseArchive, metrics: dict[str, float]) -> str:
     """Draw risk against coverage of the pixels, from the histograms of right and wrong ones.
 
     Args:
-        archive: The case records.
+        archive: The case records. Of several tasks each gets a chart of its own.
         metrics: What the test run measured; its AURC over finer steps counts where it is there.
     """
     title = 'Risk and coverage of the pixels'
-    found = {name: parts for name, parts in _pixel_histograms(archive).items() if parts.any()}
-    if not found:
+    by_task: dict[str | None, dict[str, np.ndarray]] = {}
+    for name, parts in _pixel_histograms(archive).items():
+        if parts.any():
+            by_task.setdefault(split_measure(name)[1], {})[name] = parts
+    if not by_task:
         return empty_chart(title, 'It needs pixels with labels and with uncertainty.')
+    return ''.join(
+        _risk_chart(title if task is None else f'{title}: {task}', found, metrics)
+        for task, found in by_task.items()
+    )
+
+
+def _risk_chart(title: str, found: dict[str, np.ndarray], metrics: dict[str, float]) -> str:
     series, areas = [], []
     for measure, (right, wrong) in found.items():
         counts = right + wrong

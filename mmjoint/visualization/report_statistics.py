@@ -24,7 +24,7 @@ from mmjoint.functional.classification import (
 )
 from mmjoint.functional.overlap import confusion_matrix, iou_from_counts, overlap_counts
 from mmjoint.functional.ranking import auroc
-from mmjoint.functional.uncertainty_scale import primary_measure
+from mmjoint.functional.uncertainty_scale import leading_score, primary_measure
 from mmjoint.utils.case_archive import CaseArchive
 
 NUM_RESAMPLES = 1000
@@ -252,6 +252,8 @@ def region_estimates(archive: CaseArchive, seed: int = 0) -> dict[str, list[Esti
     if not chosen:
         return {}
     info = archive.info
+    if info.get('tasks'):
+        return _channel_estimates([archive.cases[index] for index in chosen], info, seed)
     names = names_up_to(info['classes'], info['num_classes'])
     regions = {name: [index] for index, name in enumerate(names)} | info['unions']
     confusion = archive.tables['confusion'][chosen]
@@ -271,6 +273,27 @@ def region_estimates(archive: CaseArchive, seed: int = 0) -> dict[str, list[Esti
             values.append(('ASSD', assd))
         result[name] = [
             estimate(label, _mean, column, groups=groups, key=f'seg/{label}.{name}', seed=seed)
+            for label, column in values
+        ]
+    return result
+
+
+def _channel_estimates(
+    cases: Sequence[dict[str, Any]], info: dict[str, Any], seed: int
+) -> dict[str, list[Estimate]]:
+    """Do what :func:`region_estimates` does for the channels of several tasks."""
+    result = {}
+    for name in dict.fromkeys(name for case in cases for name in case['dice']):
+        own = [case for case in cases if name in case['dice']]
+        values = [
+            (label, _filled([case[key][name] for case in own], info['empty_dice']))
+            for label, key in (('Dice', 'dice'), ('IoU', 'iou'))
+        ]
+        if all(case['assd'] is not None for case in own):
+            assd = _filled([case['assd'][name] for case in own], info['empty_distance'])
+            values.append(('ASSD', assd))
+        result[name] = [
+            estimate(label, _mean, column, groups=patients(own), seed=seed)
             for label, column in values
         ]
     return result
@@ -304,15 +327,10 @@ def class_uncertainty(case: dict[str, Any]) -> tuple[str, float] | None:
 def mask_uncertainty(case: dict[str, Any]) -> tuple[str, float] | None:
     """Give the measure that ranks the mask of a case, and its mean over the foreground.
 
-    Where no foreground is predicted it is the mean over all pixels.
+    Where no foreground is predicted it is the mean over all pixels. Of several tasks the most
+    uncertain one counts.
     """
-    measures = case['seg_uncertainty'] or {}
-    measure = primary_measure(list(measures))
-    if measure is None:
-        return None
-    means = measures[measure]
-    value = means['mean'] if means['mean_foreground'] is None else means['mean_foreground']
-    return None if value is None else (measure, value)
+    return leading_score(case['seg_uncertainty'] or {})
 
 
 def mean_dice(case: dict[str, Any]) -> float:

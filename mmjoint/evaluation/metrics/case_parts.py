@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmjoint.functional.aggregation import aggregate_maps
 from mmjoint.functional.explanation_scale import EXPLANATIONS, explanation_upper
-from mmjoint.functional.uncertainty_scale import primary_measure
+from mmjoint.functional.uncertainty_scale import leading_score, primary_measure
 
 UNCERTAINTY_BINS = 50
 
@@ -184,14 +184,8 @@ def _class_uncertainty(record: dict) -> float:
 
 
 def _mask_uncertainty(record: dict) -> float:
-    measures = record['seg_uncertainty'] or {}
-    measure = primary_measure(list(measures))
-    if measure is None:
-        return _or_lowest(None)
-    means = measures[measure]
-    return _or_lowest(
-        means['mean'] if means['mean_foreground'] is None else means['mean_foreground']
-    )
+    found = leading_score(record['seg_uncertainty'] or {})
+    return _or_lowest(None if found is None else found[1])
 
 
 def _error(record: dict) -> float:

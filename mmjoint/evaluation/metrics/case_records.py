@@ -29,6 +29,7 @@ from .case_parts import (
     to_numpy,
     uncertainty_maps,
 )
+from .task_case_parts import shrink_labels, task_record
 
 
 @METRICS.register_module()
@@ -49,6 +50,10 @@ class CaseRecords(BaseMetric):
     and for wrong pixels. Pictures: ``image``, ``gt``, ``pred`` (class ids), ``uncertainty``
     (0..255 over the measure's range), ``saliency`` and ``class_activation`` (0..255 over the range
     up to their 99th percentile).
+
+    Of a sample of several tasks the regions are the channels of the annotated ones, with ``iou``
+    beside ``dice``; the tables ``uncertainty/<measure>_<task>`` count a pixel as right where all
+    channels are; and the pictures are ``gt/<task>``, ``pred/<task>`` and ``uncertainty/<task>``.
 
     Args:
         out_dir: Folder of the files. ``None`` collects nothing.
@@ -151,7 +156,36 @@ class CaseRecords(BaseMetric):
             'empty_distance': self.empty_distance,
             'uncertainty_bounds': {m: uncertainty_upper_bound(m, num_classes) for m in measures},
             'picture_measure': primary_measure(measures),
+            'tasks': self._tasks(),
         }
+
+    def _tasks(self) -> dict[str, dict[str, list[int]]]:
+        table = (self.dataset_meta or {}).get('tasks') or {}
+        return {
+            task: {name: [int(value) for value in values] for name, values in channels.items()}
+            for task, channels in table.items()
+        }
+
+    def _collect_tasks(self, image: Any, sample: dict, record: dict[str, Any]) -> dict[str, Any]:
+        """Give the item of a sample that has several tasks."""
+        maps = uncertainty_maps(sample, None)
+        own, tables, planes = task_record(sample, maps, self._tasks(), self.with_surface)
+        item = {'record': record | own, 'tables': tables, 'num_classes': 2}
+        shape = next(iter(planes.values())).shape if planes else sample.get('ori_shape')
+        shape = None if shape is None else tuple(int(length) for length in shape[:2])
+        if image is not None:
+            planes['image'] = without_padding(to_picture(image), sample)
+        item['pictures'] = {}
+        for kind, plane in planes.items():
+            if kind.startswith(('gt/', 'pred/')):
+                plane = self._small_labels(plane)
+            item['pictures'][kind] = encode_thumbnail(plane, kind, self.thumbnail_size, shape)
+        return item
+
+    def _small_labels(self, labels: np.ndarray) -> np.ndarray:
+        scale = self.thumbnail_size / max(labels.shape)
+        size = tuple(max(1, round(length * scale)) for length in labels.shape[::-1])
+        return shrink_labels(labels, size) if scale < 1 else labels
 
     def _collect(self, image: Any, sample: dict) -> dict[str, Any]:
         record: dict[str, Any] = {
@@ -161,6 +195,8 @@ class CaseRecords(BaseMetric):
             'domain': None if sample.get('domain') is None else str(sample['domain']),
         }
         record.update(classification_record(sample))
+        if 'pred_tasks' in sample or 'gt_tasks' in sample:
+            return self._collect_tasks(image, sample, record)
         gt = take_field(sample, 'gt_sem_seg', 'data')
         pred = take_field(sample, 'pred_sem_seg', 'data')
         logits = take_field(sample, 'seg_logits', 'data')
