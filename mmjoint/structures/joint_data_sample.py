@@ -26,7 +26,8 @@ class JointDataSample(SegDataSample, DataSample):
     - ``seg_logits``: ``data`` float ``(C, *space)``; ``pred_sem_seg``: ``data`` int64
       ``(1, *space)``; both at the original size.
     - ``seg_uncertainty``: one float ``(1, *space)`` map per measure (``vacuity``,
-      ``predictive_entropy``, ...).
+      ``predictive_entropy``, ...); of models with several tasks one per measure and task
+      (``predictive_entropy_odoc``), of the task's most uncertain channel.
     - ``explanations``: of images, one float ``(1, H, W)`` map >= 0 per way to explain the predicted
       class (``saliency``, ``class_activation``), at the original size, without unit.
     - ``gt_tasks``: of models with several tasks, one int64 ``(1, *space)`` label map for each task
