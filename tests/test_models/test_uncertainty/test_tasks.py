@@ -23,6 +23,8 @@ from mmjoint.structures import JointDataSample
 from mmjoint.utils.errors import UserError
 
 from ..test_adversarial.test_multi_task_model import config
+from ..test_adversarial.toy import TASKS as ALL_TASKS
+from ..test_adversarial.toy import PointwiseGenerator
 from ..tiny import build
 from .models import close, make_inputs, watched
 from .test_tta import picture, through_pipeline
@@ -197,6 +199,24 @@ def test_a_model_alone_says_how_certain_it_is():
             close(values, other.seg_uncertainty.get(name))
         for task, values in one.pred_tasks.items():
             close(values, other.pred_tasks.get(task))
+
+
+def test_a_model_with_critics():
+    cfg = dict(
+        type='PSSNet',
+        tasks=ALL_TASKS,
+        generator=PointwiseGenerator(),
+        weights=dict(reta=dict(vessel=1.0), ddr=dict(lesion=1.0), refuge=dict(odoc=1.0)),
+        critic=dict(type='ConvCritic', channels=(4,)),
+    )
+    model = build(cfg)
+    samples, probs = watched(TestTimeAugmentation(model.eval()), make_inputs())
+    assert probs.shape == (8, 7, 6, 8)
+    # Each pixel is looked at by itself, so all views say the same.
+    close(probs.std(0), 0.0)
+    for task, channels in ALL_TASKS.items():
+        assert len(samples[0].pred_tasks.get(task)) == len(channels)
+        assert samples[0].seg_uncertainty.get(f'mutual_information_{task}').max() < 1e-6
 
 
 def test_evidential_does_not_fit():
