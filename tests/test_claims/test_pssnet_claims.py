@@ -124,7 +124,7 @@ def config_text(row, seed, tail=''):
     return '\n'.join([*lines, tail, ''])
 
 
-def test_part(row, seed):
+def measure_part(row, seed):
     """Measure all tasks on all test sets: of each set, and of all sets together."""
     data = prepare(seed)
     sources = ', '.join(
@@ -189,7 +189,7 @@ def run(row, seed):
     checkpoint = (folder / 'last_checkpoint').read_text().strip()
     out = folder / 'metrics.json'
     if not out.exists():
-        (folder / 'test.py').write_text(config_text(row, seed, test_part(row, seed)))
+        (folder / 'test.py').write_text(config_text(row, seed, measure_part(row, seed)))
         words = ['--work-dir', folder / 'test', '--out', out]
         call('tools/test.py', folder / 'test.py', checkpoint, *words)
     if row == 'stage 1' and not (folder / 'labelled').exists():
