@@ -28,6 +28,8 @@ _FURTHER_KEYS = {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'sync_bn',
+    'task_labels',
+    'test_sets',
     'uq',
     'uq_options',
 }

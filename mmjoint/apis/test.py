@@ -18,8 +18,10 @@ from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import atomic_write_json
 
 from .config import building
+from .config_hash import config_hash
 from .explain import add_explain_arguments, explanations_from_args, place_explainer
 from .failures import is_launched, main_speaks, speaking_once
+from .named_sets import add_test_set_arguments, use_test_set
 from .running import (
     add_common_arguments,
     build_metrics,
@@ -30,6 +32,14 @@ from .running import (
     use_deterministic_settings,
 )
 from .task_files import tasks_of
+from .task_labels import (
+    PROVENANCE,
+    add_label_arguments,
+    check_label_arguments,
+    choose_task,
+    place_label_hook,
+    write_provenance,
+)
 from .temperatures import doubts, with_temperatures
 from .uncertainty import (
     adapt_dataset,
@@ -49,6 +59,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint of the model that the config describes')
     add_common_arguments(parser)
+    add_test_set_arguments(parser)
     parser.add_argument(
         '--eval',
         nargs='+',
@@ -57,6 +68,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_uq_arguments(parser)
     add_explain_arguments(parser)
+    add_label_arguments(parser)
     parser.add_argument(
         '--temperature',
         metavar='FILE',
@@ -88,8 +100,10 @@ def prepare(args: argparse.Namespace) -> Config:
         raise UserError(f'--out {args.out}: expected a name that ends in .json')
     if args.pred_dir is not None:
         _check_folder(Path(args.pred_dir))
+    check_label_arguments(args)
     cfg = prepare_config(args, training=False)
     read_checkpoint(args.checkpoint)
+    use_test_set(cfg, args.test_set)
     _choose_estimator(cfg, args)
     cfg.explain = explanations_from_args(cfg, args)
     if args.eval is not None:
@@ -100,6 +114,8 @@ def prepare(args: argparse.Namespace) -> Config:
         drawing = dict(hooks.get('prediction_images') or {'type': 'PredictionImageHook'})
         hooks['prediction_images'] = {**drawing, 'show_dir': args.show_dir}
         cfg.default_hooks = hooks
+    if args.vis:
+        place_label_hook(cfg, args.source, args.output_dir, measured=args.eval is not None)
     if args.report:
         _add_case_records(cfg)
     cfg.load_from, cfg.resume = None, False
@@ -156,6 +172,7 @@ def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
     """
     use_deterministic_settings(cfg)
     join_processes(cfg)
+    settings_hash = config_hash(cfg, without=('custom_hooks',))  # they name the output folder
     uq, notes = cfg.get('uq'), []
     if uq is not None:
         cfg.test_evaluator, notes = adapt_metrics(cfg.test_evaluator, uq)
@@ -180,6 +197,8 @@ def run(cfg: Config, args: argparse.Namespace) -> dict[str, float]:
         if args.report and type(metric).__name__ == 'CaseRecords':
             metric.out_dir = str(case_dir)
     results = runner.test()
+    if args.vis:
+        write_provenance(runner, choose_task(cfg, args.source), args, settings_hash)
     if args.eval is not None:
         results = select_metrics(results, evaluator.metrics, args.eval)
     if is_main_process():
@@ -215,6 +234,8 @@ def _write_results(
         runner.logger.info(f'drawings are in {args.show_dir}')
     if args.pred_dir is not None:
         runner.logger.info(f'predictions are in {args.pred_dir}')
+    if args.vis:
+        runner.logger.info(f'label maps are in {args.output_dir}, with {PROVENANCE}')
     if args.report:
         runner.logger.info(f'report is in {_write_report(runner, results, args, case_dir)}')
 

@@ -1,5 +1,6 @@
 """Checkpoints of tensors and plain values: written whole, read safely, chosen with care."""
 
+import hashlib
 import pathlib
 import re
 import zipfile
@@ -184,6 +185,23 @@ def read_meta(path: str | Path) -> dict[str, Any]:
 def read_runtime_info(path: str | Path) -> dict[str, Any]:
     """Give what hooks have stored in a checkpoint; empty if there is nothing."""
     return dict(_read_mapped(path).get('message_hub', {}).get('runtime_info', {}))
+
+
+def hash_weights(path: str | Path) -> str:
+    """Give the SHA-256 of a checkpoint's weights alone.
+
+    Unlike that of the file it is the same for a training and its repetition, whose checkpoints tell
+    other times. It stands for names, types, shapes and bits, not for their order.
+
+    Args:
+        path: A readable checkpoint.
+    """
+    stored = _read_mapped(path)
+    digest = hashlib.sha256()
+    for name, value in sorted(stored.get('state_dict', stored).items()):
+        digest.update(f'{name} {value.dtype} {tuple(value.shape)}\n'.encode())
+        digest.update(value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def training_is_finished(path: str | Path, train_cfg: Mapping[str, Any]) -> bool:

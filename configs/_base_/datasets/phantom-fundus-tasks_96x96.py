@@ -222,3 +222,40 @@ test_evaluator = dict(
     type='JointEvaluator',
     metrics=[drive_metric, stare_metric, aria_metric, ddr_metric, idrid_metric, refuge_metric],
 )
+
+# Other sets, for tools/test.py --test-set NAME: the optic disc of IDRiD alone, by --OD for short,
+# and the training images that lack labels of some tasks.
+train_part = dict(
+    type=dataset_type, split='train', labelled=False, test_mode=True, pipeline=test_pipeline
+)
+test_sets = dict(
+    OD=dict(
+        dataset=dict(
+            data_root='data/phantoms/idrid/',
+            annotated_tasks=(),
+            extra_maps=dict(odoc='od'),
+            type=dataset_type,
+            split='test',
+            test_mode=True,
+            pipeline=test_pipeline,
+        ),
+        evaluator=dict(
+            type='JointEvaluator',
+            metrics=[
+                dict(
+                    type='TaskMetric',
+                    domain='idrid',
+                    task='odoc',
+                    channels=('disc',),
+                    background=True,
+                    measures=('IoU', 'Dice'),
+                ),
+            ],
+        ),
+    ),
+    reta_train=dict(dataset=dict(data_root='data/phantoms/reta/', **train_part)),
+    ddr_train=dict(dataset=dict(data_root='data/phantoms/ddr/', **train_part)),
+    refuge_train=dict(dataset=dict(data_root='data/phantoms/refuge_tasks/', **train_part)),
+)
+# What tools/test.py --vis --source MODE writes label maps of: the task that a set labels.
+task_labels = dict(sources=dict(refuge='odoc', ddr='lesion', reta='vessel'))
