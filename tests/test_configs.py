@@ -11,7 +11,9 @@ from mmengine.optim import OptimWrapperDict, build_optim_wrapper
 from mmengine.registry import DefaultScope, init_default_scope
 from mmengine.structures import PixelData
 
+from mmjoint.apis.chain import read_chain
 from mmjoint.apis.config import load_config
+from mmjoint.apis.named_sets import use_test_set
 from mmjoint.models.adversarial import AdversarialModel
 from mmjoint.registry import (
     DATASETS,
@@ -30,7 +32,9 @@ from .test_models.tiny import PARTS, make_samples
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 FILES = sorted(str(file.relative_to(ROOT)) for file in ROOT.rglob('*.py'))
 BASES = [name for name in FILES if name.startswith('_base_')]
-FULL = [name for name in FILES if not name.startswith('_base_')]
+# Chains of stages, which train by other configs.
+CHAINS = [name for name in FILES if 'stages' in load_config(str(ROOT / name))]
+FULL = [name for name in FILES if not name.startswith('_base_') and name not in CHAINS]
 MODELS_ALONE = [name for name in BASES if name.startswith('_base_/models/')]
 WIDTH = 4
 
@@ -131,7 +135,7 @@ def make_semi_samples(space, num_classes):
 @pytest.mark.parametrize('name', FILES)
 def test_loads_and_can_be_dumped(name):
     cfg = load_config(str(ROOT / name))
-    if name in FULL:  # what a run writes into its folder
+    if name not in BASES:  # what a run writes into its folder
         assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
 
 
@@ -304,3 +308,36 @@ def test_name_follows_the_convention(name):
     dataset = sources(load_config(str(ROOT / name)).train_dataloader.dataset)[0].type
     dataset = dataset.removesuffix('Dataset').removesuffix('Joint').removesuffix('Volume')
     assert any(dataset.lower() in part for part in parts), f'{name} trains on {dataset}'
+
+
+@pytest.mark.parametrize('name', CHAINS)
+def test_stages_of_a_chain_fit_their_configs(name):
+    assert Path(name).stem.endswith('_chain')
+    stages = read_chain(str(ROOT / name))
+    assert {stage.kind for stage in stages.values()} == {'train', 'label', 'test'}
+    for stage in stages.values():
+        cfg = stage.prepare()
+        for key, maker in stage.inputs.items():
+            # Each names a path that the config has, so that another one is put in its place.
+            node = cfg
+            for part in key.split('.'):
+                node = node[part]
+            assert isinstance(node, str)
+            task = key.rpartition('.')[2]
+            assert stages[maker].settings['source'] == task
+        if stage.kind == 'label':
+            (hook,) = [h for h in cfg.custom_hooks if h['type'] == 'TaskLabelHook']
+            assert hook['task'] in cfg.model.tasks and hook['threshold'] == 0.5
+
+
+@pytest.mark.parametrize('name', FULL)
+def test_named_test_sets_can_be_built(name):
+    cfg = load_config(str(ROOT / name))
+    for key, own in (cfg.get('test_sets') or {}).items():
+        chosen = copy.deepcopy(cfg)
+        use_test_set(chosen, key)
+        assert DATASETS.get(own.dataset.type)
+        assert EVALUATOR.build(copy.deepcopy(chosen.test_evaluator)) is not None
+    for task in ((cfg.get('task_labels') or {}).get('sources') or {}).values():
+        tasks = DATASETS.get(sources(cfg.train_dataloader.dataset)[0].type).METAINFO['tasks']
+        assert task in tasks

@@ -9,9 +9,11 @@ import pytest
 import torch
 from mmengine.registry import init_default_scope
 
-from mmjoint.apis import calibrate, infer, launch, test, train, train_and_test
+from mmjoint.apis import calibrate, infer, launch, run_stages, test, train, train_and_test
+from mmjoint.apis.chain import read_chain
 from mmjoint.apis.checks import check_config
 from mmjoint.apis.config import load_config
+from mmjoint.apis.named_sets import use_test_set
 from mmjoint.apis.running import build_metrics
 from mmjoint.evaluation.eval_names import available_names, resolve_names
 from mmjoint.models.losses import MaskedCrossEntropyLoss
@@ -86,6 +88,7 @@ PARSERS = {
     'tools/dist_train.sh': lambda words: launch_arguments('train', words[1], words[:1] + words[2:]),
     'tools/dist_test.sh': lambda words: launch_arguments('test', words[2], words[:2] + words[3:]),
     'tools/train_and_test.sh': train_and_test.parse_args,
+    'tools/run_stages.py': run_stages.parse_args,
     'tools/slurm_train.sh': lambda words: train.parse_args(words[2:]),
     'tools/slurm_test.sh': lambda words: test.parse_args(words[2:]),
 }
@@ -190,8 +193,12 @@ def test_commands_are_accepted(page, command):
     config = getattr(args, 'config', None)
     if config is None or not config.startswith('configs/'):
         return
+    if script == 'tools/run_stages.py':
+        read_chain(str(ROOT / config), args.cfg_options)
+        return
     cfg = load_config(str(ROOT / config), getattr(args, 'cfg_options', None))
     init_default_scope('mmjoint')
+    use_test_set(cfg, getattr(args, 'test_set', None))
     check_config(cfg, training=script.endswith(('train.py', 'train.sh')))
     if getattr(args, 'eval', None):
         resolve_names(build_metrics(cfg.test_evaluator), args.eval)
@@ -204,7 +211,7 @@ def test_the_names_of_eval_are_all_listed():
     names = set()
     for config in (ROOT / 'configs').glob('*/*.py'):
         if config.parent.name != '_base_':
-            evaluator = load_config(str(config)).test_evaluator
+            evaluator = load_config(str(config)).get('test_evaluator')  # a chain has none
             names.update(available_names(build_metrics(evaluator)))
     assert len(listed) == len(set(listed)) and set(listed) == names
 

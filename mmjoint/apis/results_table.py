@@ -87,3 +87,29 @@ def _cell(key: str, results: Results) -> str:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ['---'] * len(header), *rows]
     return ''.join(f'| {" | ".join(c.replace("|", "/") for c in line)} |\n' for line in lines)
+
+
+def markdown_comparison(columns: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Lay the results of several models side by side: one table for each group of measures.
+
+    A group is what stands before the last slash of a key, such as a test set and a task.
+
+    Args:
+        columns: Values by key, by the name of the column. A value that a column lacks stays empty.
+    """
+    groups: dict[str, dict[str, None]] = {}
+    for results in columns.values():
+        for key in results:
+            groups.setdefault(key.rpartition('/')[0], {})[key] = None
+    tables = []
+    for group, keys in groups.items():
+        rows = [
+            [
+                key.rpartition('/')[2],
+                *(_cell(key, results) if key in results else '' for results in columns.values()),
+            ]
+            for key in keys
+        ]
+        tables.append(f'### {group}\n\n' if group else '')
+        tables[-1] += _table(['measure', *columns], rows)
+    return '\n'.join(tables)
