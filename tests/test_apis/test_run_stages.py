@@ -7,10 +7,12 @@ import signal
 
 import numpy as np
 import pytest
+import torch
 
 from mmjoint.apis import launch, run_stages, test, train
 from mmjoint.apis.chain import read_chain
-from mmjoint.engine.checkpoint import hash_weights
+from mmjoint.apis.results_table import markdown_comparison
+from mmjoint.engine.checkpoint import hash_weights, write_checkpoint
 from mmjoint.utils.errors import UserError
 from mmjoint.utils.io import sha256_file
 
@@ -245,6 +247,28 @@ def test_a_foreign_folder_is_refused(tmp_path, started):
     with pytest.raises(UserError, match='second: expected a folder that a chain has made'):
         call(chain)
     assert started == []
+
+
+def test_the_hash_of_weights_stands_for_names_shapes_types_and_bits(tmp_path):
+    def hashed(time=0.0, **weights):
+        write_checkpoint(dict(state_dict=weights, meta=dict(time=time)), tmp_path / 'x.pth')
+        return hash_weights(tmp_path / 'x.pth')
+
+    one, two = torch.arange(4.0), torch.tensor(3, dtype=torch.int64)
+    whole = hashed(a=one, b=two)
+    assert hashed(9.0, b=two, a=one) == whole  # neither the order nor the time counts
+    for other in (one.reshape(2, 2), one.to(torch.float64), one.flip(0), -one):
+        assert hashed(a=other, b=two) != whole
+    assert hashed(a=one) != whole and hashed(a=one, c=two) != whole
+
+
+def test_models_stand_side_by_side():
+    columns = dict(one={'a/x/IoU.v': 0.5, 'a/x/num_fov': 2.0}, two={'a/x/IoU.v': None, 'b/y': 1.0})
+    assert markdown_comparison(columns) == (
+        '### a/x\n\n| measure | one | two |\n| --- | --- | --- |\n'
+        '| IoU.v | 0.5000 | not defined |\n| num_fov | 2 |  |\n\n'
+        '### b\n\n| measure | one | two |\n| --- | --- | --- |\n| y |  | 1.0000 |\n'
+    )
 
 
 def _in_fork(chain, kill_at):
