@@ -49,8 +49,7 @@ class MultiTaskModel(TaskPredictor):
 
     Raises:
         UserError: ``weights`` names an unknown task, is negative, or leaves a task untrained; or,
-            in training, a sample of a branch lacks the label map of its task.
-        ValueError: In training, a branch is missing.
+            in training, a branch is missing or a sample of it lacks the label map of its task.
 
     Reference:
         Liu et al., "Many birds, one stone", Pattern Recognition 155, 2024, its first stage.
@@ -110,9 +109,10 @@ class MultiTaskModel(TaskPredictor):
             raise ValueError('training needs weights by branch and task, got None')
         found = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
         if missing := sorted(set(self.weights) - set(found)):
-            raise ValueError(
-                f'training needs the branches {list(self.weights)}, got {found} without '
-                f'{missing[0]!r}; use MultiBranchDataPreprocessor'
+            raise UserError(
+                f'train_dataloader: expected the branches {list(self.weights)} of the weights, '
+                f'found {found} without {missing[0]!r}; draw batches by MultiSourceSampler and '
+                'sort them by MultiBranchDataPreprocessor'
             )
         logits = branch_logits(self.generator, inputs, self.weights, auxiliary=self.aux_weight > 0)
         losses = {}

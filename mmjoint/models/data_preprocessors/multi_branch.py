@@ -21,7 +21,9 @@ class MultiBranchDataPreprocessor(BaseDataPreprocessor):
         inputs: {'labelled': tensor of x0 and x1, 'unlabelled': tensor of x2}
         data_samples: {'labelled': [s0, s1], 'unlabelled': [s2]}
 
-    A batch without branches, as in validation, goes to the ordinary preprocessor as it is.
+    A branch of which a batch has no sample is left out: a config may leave out the source of it,
+    and models name those branches that they need and do not get. A batch without branches, as in
+    validation, goes to the ordinary preprocessor as it is.
 
     Args:
         data_preprocessor: Config of the ordinary preprocessor, or a built one.
@@ -44,7 +46,7 @@ class MultiBranchDataPreprocessor(BaseDataPreprocessor):
             ``inputs`` and ``data_samples`` as above.
 
         Raises:
-            UserError: A branch has no sample in the batch.
+            UserError: No branch has a sample in the batch.
         """
         inputs, samples = data['inputs'], data.get('data_samples')
         if not isinstance(inputs, Mapping):
@@ -53,14 +55,16 @@ class MultiBranchDataPreprocessor(BaseDataPreprocessor):
         for branch, images in inputs.items():
             kept = [index for index, image in enumerate(images) if image is not None]
             if not kept:
-                raise UserError(
-                    f'train_dataloader: expected samples of the branch {branch!r} in every batch, '
-                    f'found none in one of {len(images)}; draw batches by MultiSourceSampler'
-                )
+                continue
             batch = dict(inputs=[images[index] for index in kept], data_samples=None)
             if samples is not None:
                 batch['data_samples'] = [samples[branch][index] for index in kept]
             batches[branch] = self.data_preprocessor(batch, training)
+        if not batches:
+            raise UserError(
+                f'train_dataloader: expected samples of the branches {list(inputs)} in every '
+                'batch, found none; draw batches by MultiSourceSampler'
+            )
         return {
             key: {branch: batch[key] for branch, batch in batches.items()}
             for key in ('inputs', 'data_samples')

@@ -9,6 +9,7 @@ from mmjoint.functional.categorical import confident_labels, elementwise_kl
 from mmjoint.registry import MODELS
 from mmjoint.structures import SampleList
 from mmjoint.structures.typing import ConfigType
+from mmjoint.utils.errors import UserError
 
 from ..joint import BatchPrediction, JointModel, JointOutput
 from ..layers import in_mode
@@ -71,8 +72,8 @@ class MultiMix(JointModel):
         memory_format: See ``BaseJointModel``.
 
     Raises:
-        ValueError: Parts do not fit together, an option is unknown; or, in training, a branch is
-            missing or unknown.
+        ValueError: Parts do not fit together, or an option is unknown.
+        UserError: In training, a branch is missing or unknown.
 
     Reference:
         Haque et al., "MultiMix: Sparingly-supervised, extreme multitask learning from medical
@@ -164,9 +165,10 @@ class MultiMix(JointModel):
             return super().forward(inputs, data_samples, mode)
         found = set(inputs) if isinstance(inputs, dict) else None
         if found is None or not set(self.branches) <= found <= set(BRANCHES):
-            raise ValueError(
-                f'training needs the branches {list(self.branches)}, got '
-                f'{type(inputs).__name__ if found is None else sorted(found)}; use '
+            kind = type(inputs).__name__ if found is None else sorted(found)
+            raise UserError(
+                f'train_dataloader: expected samples of the branches {list(self.branches)} in '
+                f'every batch, found {kind}; draw batches by MultiSourceSampler and sort them by '
                 'MultiBranchDataPreprocessor'
             )
         inputs = {branch: self.arrange(inputs[branch]) for branch in self.branches}

@@ -7,6 +7,7 @@ from mmjoint.functional.ramps import sigmoid_ramp_up
 from mmjoint.functional.schedules import epoch_at, lagging_epoch
 from mmjoint.structures import SampleList
 from mmjoint.structures.typing import ConfigType
+from mmjoint.utils.errors import UserError
 
 from ..joint import BaseJointModel
 
@@ -39,7 +40,8 @@ class SemiBaseModel(BaseJointModel):
         memory_format: See ``BaseJointModel``.
 
     Raises:
-        ValueError: A number is negative; or, in training, a branch is missing or unknown.
+        ValueError: A number is negative.
+        UserError: In training, a branch is missing or unknown.
     """
 
     def __init__(
@@ -95,9 +97,10 @@ class SemiBaseModel(BaseJointModel):
             return super().forward(inputs, data_samples, mode)
         found = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
         if found != sorted((LABELLED, UNLABELLED)):
-            raise ValueError(
-                f'training needs the branches {LABELLED!r} and {UNLABELLED!r}, got {found}; use '
-                'MultiBranchDataPreprocessor'
+            raise UserError(
+                f'train_dataloader: expected samples of the branches {LABELLED!r} and '
+                f'{UNLABELLED!r} in every batch, found {found}; draw batches by MultiSourceSampler '
+                'and sort them by MultiBranchDataPreprocessor'
             )
         inputs = {branch: self.arrange(batch) for branch, batch in inputs.items()}
         return self.loss(inputs, data_samples)

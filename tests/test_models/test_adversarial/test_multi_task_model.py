@@ -195,9 +195,9 @@ def test_mistakes():
             make(weights=weights)
     model = make()
     inputs, samples = make_batch()
-    with pytest.raises(ValueError, match="without 'other'; use MultiBranch"):
+    with pytest.raises(UserError, match="without 'other'; draw batches by MultiSourceSampler"):
         model(dict(one=inputs['one']), samples, mode='loss')
-    with pytest.raises(ValueError, match='MultiBranchDataPreprocessor'):
+    with pytest.raises(UserError, match='MultiBranchDataPreprocessor'):
         model(inputs['one'], samples['one'], mode='loss')
     with pytest.raises(UserError, match=r"other0\.png: .* 'nerve', found maps of \['vessel'\]"):
         model(*make_batch(annotated=dict(one=('vessel',), other=('vessel',))), mode='loss')

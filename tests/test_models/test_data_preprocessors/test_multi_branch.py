@@ -42,10 +42,13 @@ def test_batches_without_branches_and_without_samples():
     assert MODELS.build(CFG)(data, True)['data_samples'] == dict(labelled=None, unlabelled=None)
 
 
-def test_a_missing_branch_is_named():
+def test_a_branch_without_samples_is_left_out():
     data = batch()
     data['inputs']['unlabelled'] = [None] * 3
-    with pytest.raises(UserError, match=r"samples of the branch 'unlabelled' in every batch"):
+    out = MODELS.build(CFG)(data, True)
+    assert list(out['inputs']) == list(out['data_samples']) == ['labelled']
+    data['inputs']['labelled'] = [None] * 3
+    with pytest.raises(UserError, match=r"branches \['labelled', 'unlabelled'\] in every batch"):
         MODELS.build(CFG)(data, True)
 
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from mmjoint.functional.pseudo_label import fuse_pseudo_labels
+from mmjoint.utils.errors import UserError
 from tests.test_models.tiny import build
 
 from .plain import PlainAggregateDecouple, plain_average
@@ -351,9 +352,9 @@ def test_mixed_precision(num_axes):
 def test_mistakes():
     inputs, samples = batch()
     model = make()
-    with pytest.raises(ValueError, match=r"'labelled' and 'unlabelled', got \['labelled'\]"):
+    with pytest.raises(UserError, match=r"'unlabelled' in every batch, found \['labelled'\]"):
         model({'labelled': inputs['labelled']}, samples, mode='loss')
-    with pytest.raises(ValueError, match='got Tensor; use MultiBranchDataPreprocessor'):
+    with pytest.raises(UserError, match='found Tensor; .* MultiBranchDataPreprocessor'):
         model(inputs['labelled'], samples['labelled'], mode='loss')
     for options, message in (
         (dict(pseudo_mode='test'), "'train' or 'eval', got 'test'"),

@@ -10,6 +10,7 @@ from mmjoint.models.semi.multimix import BRANCHES
 from mmjoint.models.uncertainty import MCDropout
 from mmjoint.structures import JointDataSample
 from mmjoint.utils.dropout import dropout_is_off
+from mmjoint.utils.errors import UserError
 from tests.test_models.tiny import build
 from tests.test_reference.multimix_model import without_dropout
 
@@ -487,11 +488,11 @@ def test_mistakes():
     inputs, samples = batch()
     model = make()
     lacking = {branch: images for branch, images in inputs.items() if branch != 'cls_weak'}
-    with pytest.raises(ValueError, match=r"needs the branches \['seg_labelled', 'cls_labelled', "):
+    with pytest.raises(UserError, match=r"the branches \['seg_labelled', 'cls_labelled', "):
         model(lacking, samples, mode='loss')
-    with pytest.raises(ValueError, match='odd'):
+    with pytest.raises(UserError, match='odd'):
         model({**inputs, 'odd': inputs['cls_weak']}, samples, mode='loss')
-    with pytest.raises(ValueError, match='got Tensor; use MultiBranchDataPreprocessor'):
+    with pytest.raises(UserError, match='found Tensor; .* MultiBranchDataPreprocessor'):
         model(inputs['seg_labelled'], samples['seg_labelled'], mode='loss')
     model = make(kl='bernoulli')
     inputs['seg_unlabelled'] = inputs['seg_unlabelled'][:2]
