@@ -13,3 +13,4 @@ val_dataloader = dict(dataset=dict(datasets=dict(drive=None, stare=None, refuge=
 val_evaluator = dict(metrics=[_base_.ddr_metric])
 test_dataloader = dict(dataset=dict(datasets=dict(drive=None, stare=None, aria=None, refuge=None)))
 test_evaluator = dict(metrics=[_base_.ddr_metric, _base_.idrid_metric])
+test_sets = dict(OD=None)
