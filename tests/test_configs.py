@@ -31,9 +31,17 @@ from .test_models.tiny import PARTS, make_samples
 
 ROOT = Path(__file__).resolve().parents[1] / 'configs'
 FILES = sorted(str(file.relative_to(ROOT)) for file in ROOT.rglob('*.py'))
+LOADED = {name: load_config(str(ROOT / name)) for name in FILES}
+
+
+def load(name):
+    """A config of one's own to change."""
+    return copy.deepcopy(LOADED[name])
+
+
 BASES = [name for name in FILES if name.startswith('_base_')]
 # Chains of stages, which train by other configs.
-CHAINS = [name for name in FILES if 'stages' in load_config(str(ROOT / name))]
+CHAINS = [name for name in FILES if 'stages' in LOADED[name]]
 FULL = [name for name in FILES if not name.startswith('_base_') and name not in CHAINS]
 MODELS_ALONE = [name for name in BASES if name.startswith('_base_/models/')]
 WIDTH = 4
@@ -41,9 +49,7 @@ WIDTH = 4
 
 def distinct_models(names):
     """The first name of each model: many configs differ in their data alone."""
-    return list(
-        {repr(load_config(str(ROOT / name)).model): name for name in reversed(names)}.values()
-    )
+    return list({repr(LOADED[name].model): name for name in reversed(names)}.values())
 
 
 WITH_MODEL = distinct_models(MODELS_ALONE + FULL)
@@ -51,13 +57,13 @@ WITH_MODEL = distinct_models(MODELS_ALONE + FULL)
 SEMI = [
     name
     for name in WITH_MODEL
-    if load_config(str(ROOT / name)).model.data_preprocessor.type == 'MultiBranchDataPreprocessor'
+    if LOADED[name].model.data_preprocessor.type == 'MultiBranchDataPreprocessor'
 ]
 SUPERVISED = [name for name in WITH_MODEL if name not in SEMI]
 # Of these, those whose branches are of several tasks.
-MULTI_TASK = [name for name in SEMI if load_config(str(ROOT / name)).model.type == 'MultiMix']
+MULTI_TASK = [name for name in SEMI if LOADED[name].model.type == 'MultiMix']
 # Those whose branches each train some of the tasks.
-PARTIAL = [name for name in SEMI if 'tasks' in load_config(str(ROOT / name)).model]
+PARTIAL = [name for name in SEMI if 'tasks' in LOADED[name].model]
 SEMI = [name for name in SEMI if name not in (*MULTI_TASK, *PARTIAL)]
 
 
@@ -133,15 +139,17 @@ def make_semi_samples(space, num_classes):
 
 
 @pytest.mark.parametrize('name', FILES)
-def test_loads_and_can_be_dumped(name):
-    cfg = load_config(str(ROOT / name))
+def test_loads_and_can_be_dumped(name, monkeypatch):
+    cfg = load(name)
+    # Laying out the text, which changes nothing in it, takes seconds.
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
     if name not in BASES:  # what a run writes into its folder
         assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == cfg.to_dict()
 
 
 @pytest.mark.parametrize('name', SUPERVISED)
 def test_one_training_step(name):
-    cfg = load_config(str(ROOT / name))
+    cfg = load(name)
     torch.manual_seed(0)
     pixel_classes, image_classes = num_classes(cfg)
     for part in ('mutual_head', 'decode_head', 'cls_head'):
@@ -175,7 +183,7 @@ def test_one_training_step(name):
 
 @pytest.mark.parametrize('name', SEMI)
 def test_one_semi_supervised_step(name):
-    cfg = load_config(str(ROOT / name))
+    cfg = load(name)
     torch.manual_seed(0)
     network = cfg.model.get('segmentor', cfg.model)
     if name in FULL:
@@ -207,7 +215,7 @@ def test_one_semi_supervised_step(name):
 
 @pytest.mark.parametrize('name', MULTI_TASK)
 def test_one_step_of_several_tasks(name):
-    cfg = load_config(str(ROOT / name))
+    cfg = load(name)
     torch.manual_seed(0)
     model = MODELS.build(cfg.model).train()
     wrapper = build_optim_wrapper(
@@ -233,7 +241,7 @@ def test_one_step_of_several_tasks(name):
 
 @pytest.mark.parametrize('name', PARTIAL)
 def test_one_step_of_partially_labelled_sets(name):
-    cfg = load_config(str(ROOT / name))
+    cfg = load(name)
     torch.manual_seed(0)
     generator = cfg.model.generator
     if generator.backbone.type == 'mmseg.SwinTransformer':
@@ -277,7 +285,7 @@ def test_one_step_of_partially_labelled_sets(name):
 
 @pytest.mark.parametrize('name', FULL)
 def test_everything_else_that_it_names_can_be_built(name):
-    cfg = load_config(str(ROOT / name))
+    cfg = load(name)
     assert cfg.default_scope == 'mmjoint'
     for split in ('train', 'val', 'test'):
         dataset = cfg[f'{split}_dataloader'].dataset
@@ -305,7 +313,7 @@ def test_name_follows_the_convention(name):
     parts = Path(name).stem.split('_')
     method = Path(name).parts[0].replace('_', '-')  # `_` stands between fields
     assert f'{parts[0]}-'.startswith(f'{method}-')
-    dataset = sources(load_config(str(ROOT / name)).train_dataloader.dataset)[0].type
+    dataset = sources(load(name).train_dataloader.dataset)[0].type
     dataset = dataset.removesuffix('Dataset').removesuffix('Joint').removesuffix('Volume')
     assert any(dataset.lower() in part for part in parts), f'{name} trains on {dataset}'
 
@@ -332,7 +340,7 @@ def test_stages_of_a_chain_fit_their_configs(name):
 
 @pytest.mark.parametrize('name', FULL)
 def test_named_test_sets_can_be_built(name):
-    cfg = load_config(str(ROOT / name))
+    cfg = load(name)
     for key, own in (cfg.get('test_sets') or {}).items():
         if own is None:  # of the base, left out
             continue
