@@ -248,6 +248,8 @@ def _train(chain: _Chain, stage: Stage, draft: Path) -> dict[str, Any]:
                 f'{draft}: expected the checkpoint of the end of the training, found '
                 f'{path.name if path else "none"} {" ".join(warnings)}'.rstrip()
             )
+    # The run's own copy names the unfinished folder, and tells whether it was resumed.
+    atomic_write_text(draft / config.name, config.read_text(encoding='utf-8'))
     return {'checkpoint': path.name}
 
 

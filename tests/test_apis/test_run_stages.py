@@ -108,6 +108,7 @@ def test_the_stages_run_in_order_and_once(tmp_path, started, capsys):
     # The second training reads what the label stages have made.
     config = (work_dir / 'configs' / 'second' / 'second.py').read_text()
     assert str(work_dir / 'reta_odoc') in config and str(work_dir / 'ddr_vessel') in config
+    assert (work_dir / 'second' / 'second.py').read_text() == config  # not of `second.unfinished`
     results = json.loads((work_dir / 'results.json').read_text())
     assert list(results['stages']) == list(STAGES)
     one, two = results['results'].values()
