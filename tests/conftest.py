@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 
@@ -5,6 +6,13 @@ import pytest
 
 # The cores are shared by whatever runs beside the tests.
 os.environ.setdefault('OMP_NUM_THREADS', '1')
+
+
+def pytest_configure():
+    # The layout of dumped configs takes seconds and changes nothing in them.
+    import yapf.yapflib.yapf_api as yapf
+
+    yapf.FormatCode = lambda text, **_: (text, True)
 
 
 def pytest_addoption(parser):
@@ -19,6 +27,15 @@ def pytest_collection_modifyitems(config, items):
                 item.add_marker(skip)
     # Which reference arrays were left unread is known only when all others have run.
     items.sort(key=lambda item: item.name.startswith('test_every_reference_array_is_used'))
+
+
+def pytest_collection_finish():
+    # Each data set that is built collects garbage; what has been imported need not be looked at.
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()
 
 
 @pytest.fixture
