@@ -27,7 +27,7 @@ model = dict(
     ),
     critic=dict(channels=(16, 32, 64, 128)),
 )
-max_iters = 400
+max_iters = 800
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 # Critics, too, learn nothing in so short a training at the published rate.
 optim_wrapper = dict(

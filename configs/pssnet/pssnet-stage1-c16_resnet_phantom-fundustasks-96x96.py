@@ -24,7 +24,7 @@ model = dict(
         auxiliary_head=dict(decoder=dict(in_channels=64, channels=16)),
     ),
 )
-max_iters = 400
+max_iters = 1600
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 optim_wrapper = dict(optimizer=dict(lr=8e-3))
 param_scheduler = [

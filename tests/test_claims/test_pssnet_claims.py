@@ -64,15 +64,6 @@ CHANGES = {
         for branch, task in LABELLED.items()
     },
     'all labels': {'model': {'weights': dict.fromkeys(LABELLED, ALL)}},
-    # A step of stage 2 takes about four times as long; this row has had as much time.
-    'stage 1 longer': {
-        'train_cfg': {'max_iters': 1600, 'val_interval': 1600},
-        'param_scheduler': [
-            {'type': 'LinearLR', 'start_factor': 1e-6, 'by_epoch': False, 'begin': 0, 'end': 51},
-            {'type': 'PolyLR', 'power': 1.0, 'eta_min': 0.0, 'by_epoch': False, 'end': 1601},
-        ],
-        'default_hooks': {'checkpoint': {'interval': 1600}},
-    },
     'whole': {},
     'no critics': {
         'model': {'critic': None},
