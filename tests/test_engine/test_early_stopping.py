@@ -163,6 +163,6 @@ def test_the_config_is_formatted_once_in_a_run(tmp_path, runner_state, monkeypat
     from mmjoint.engine.runner import _TextOnceConfig
 
     cfg = _TextOnceConfig.of(Config(dict(a=1, b=dict(c=2))))
-    assert cfg.pretty_text == 'a = 1\nb = dict(c=2)\n'
+    assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == dict(a=1, b=dict(c=2))
     cfg.b.c = 3
-    assert cfg.pretty_text == 'a = 1\nb = dict(c=3)\n'
+    assert Config.fromstring(cfg.pretty_text, '.py').to_dict() == dict(a=1, b=dict(c=3))
