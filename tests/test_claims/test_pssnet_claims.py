@@ -223,3 +223,10 @@ def over_seeds(results, row, key):
 def test_the_first_stage_learns_all_tasks_for_all_sets(results, key):
     """On every seed; each task was labelled in one set alone."""
     assert (over_seeds(results, 'stage 1', key) > 0.4).all()
+
+
+@pytest.mark.parametrize('key', ['vessel/Dice.vessel', 'odoc/Dice.disc'])
+def test_one_model_of_all_tasks_sees_more_cameras_than_three(results, key):
+    """On every seed: its encoder is trained on the photographs of all sets."""
+    alone = over_seeds(results, f'{key.partition("/")[0]} alone', key)
+    assert (over_seeds(results, 'stage 1', key) > alone).all()
