@@ -15,7 +15,10 @@ linux = pytest.mark.skipif(
 
 
 def faults(num=3, size=48):
-    """Page faults of making and dropping a large tensor, again and again."""
+    """Page faults of making and dropping a large tensor, again and again.
+
+    A page has 4 KiB, or 2 MiB where the kernel finds it so: 24 faults at least for a tensor.
+    """
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(num):
         torch.ones(size * MiB // 4)
@@ -28,8 +31,7 @@ def test_freed_memory_is_used_again():
     with keep_freed_memory():
         faults(30)  # other blocks may lie between the first ones
         inside = faults()
-    assert inside < outside / 10
-    assert faults() > outside / 2
+    assert min(outside, faults()) > max(10 * inside, 50)
 
 
 @linux
@@ -48,7 +50,7 @@ def test_memory_is_returned_at_the_end():
 def test_an_error_ends_it_too():
     with pytest.raises(KeyError), keep_freed_memory():
         raise KeyError
-    assert faults() > 1000
+    assert faults() > 50
 
 
 def test_nothing_happens_elsewhere(monkeypatch):
